@@ -1,0 +1,47 @@
+# Everything from a fresh clone: each target sets up what it needs in .venv.
+#   make train   the main job: softmax regression on Fashion-MNIST
+#   make test    the tests, the comparison with PyTorch included
+#   make bench   ours against its peers and the limits of this machine
+#   make lint    ruff and mypy
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml $(shell find meson.build csrc fastsoftmax -type f -not -path '*/__pycache__/*')
+
+.PHONY: train test bench lint clean
+
+train: $(VENV)/installed
+	@mkdir -p out
+	$(BIN)/fastsoftmax train --save out/model.safetensors --plot out/curves.png --json out/history.json
+
+test: $(VENV)/installed-test
+	$(BIN)/pytest
+	$(BIN)/pytest --doctest-modules --pyargs fastsoftmax
+	$(BIN)/pytest benches --benchmark-disable
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m benches.report
+
+lint: $(VENV)/installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: $(VENV)/bin/python $(SOURCES)
+	$(BIN)/pip install --quiet '.[plot]'
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install --quiet '.[test]'
+	@touch $@
+
+$(VENV)/installed-lint: $(VENV)/installed
+	$(BIN)/pip install --quiet '.[lint]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) out

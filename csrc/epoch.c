@@ -1,0 +1,310 @@
+/* epoch.c: whole passes over the rows, in parallel, by the functions of one table of kernels.
+ * Over 300 lines, as each entry point of fastsoftmax.h needs its few lines of set-up here.
+ *
+ * Design
+ *  a) A batch is cut into chunks of rows by a fixed rule (chunks_of). Chunk c belongs to a thread
+ *     by c alone; its partial gradient and its sums have a place of their own.
+ *  b) A step has two phases with a barrier after each: every thread works through its chunks;
+ *     then each reduces its slice of the gradient over all chunks, in tree order, and updates that
+ *     slice of the parameters. No thread ever adds to what another one wrote.
+ *  c) Parameters are packed once per call and unpacked once: a whole epoch is one call.
+ *  d) Nothing is written to the caller's arrays before everything that can fail has succeeded.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fastsoftmax.h"
+#include "threads.h"
+
+enum {
+    SLICE = 64,                     /* floats: threads never share a cache line of parameters */
+    REDUCE_FLOATS = 1024,           /* reduced and updated at a time, to stay in L1 */
+    MAX_PARTIAL_BYTES = 32 << 20,   /* of all partial gradients together, as far as one chunk allows */
+};
+
+static ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t max_of(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
+static ptrdiff_t divide_up(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
+
+/* ---- chunks: a function of the batch and the model, never of the threads ---- */
+
+typedef struct {
+    ptrdiff_t n, rows; /* n chunks of `rows` rows, the last with what is left */
+} chunks;
+
+/* About FS_BLOCK_ROWS rows each, of nearly equal size; larger ones where there would be more than
+ * max_chunks. */
+static chunks chunks_of(ptrdiff_t n_rows, ptrdiff_t max_chunks) {
+    const ptrdiff_t n = max_of(1, min_of(divide_up(n_rows, FS_BLOCK_ROWS), max_chunks));
+    ptrdiff_t rows = max_of(2, divide_up(divide_up(n_rows, n), 2) * 2); /* kernels take pairs */
+    if (rows > FS_BLOCK_ROWS) rows = divide_up(rows, FS_BLOCK_ROWS) * FS_BLOCK_ROWS;
+    return (chunks){.n = divide_up(n_rows, rows), .rows = rows};
+}
+
+static ptrdiff_t max_partials(ptrdiff_t packed_size) {
+    const ptrdiff_t bytes = packed_size * (ptrdiff_t)sizeof(float);
+    return max_of(1, min_of(FS_MAX_CHUNKS, MAX_PARTIAL_BYTES / bytes));
+}
+
+/* The first of the chunks that belong to a thread; those of thread t end where t + 1's begin. */
+static ptrdiff_t first_chunk(chunks c, int thread, int n_threads) {
+    return c.n * thread / n_threads;
+}
+
+/* ---- what a call works on ---- */
+
+typedef struct {
+    const fs_kernels *kernels;
+    const fs_rows *rows;
+    int num_threads;
+    ptrdiff_t packed_size, bias_offset;
+    size_t scratch_bytes; /* of one thread, a multiple of FS_ALIGN */
+    char *scratch;        /* (num_threads, scratch_bytes) */
+    float *packed;        /* (packed_size,) parameters */
+
+    /* loss_and_grad and train_epoch */
+    float *velocity;         /* (packed_size,) or NULL */
+    float *partials;         /* (chunks, packed_size) */
+    ptrdiff_t max_chunks;
+    fs_sums chunk_sums[FS_MAX_CHUNKS];
+    ptrdiff_t batch_size;
+    fs_sgd sgd;
+    fs_sums sums;
+
+    float *out; /* predict_logits, softmax */
+    const float *logits;
+    int log;
+} pass;
+
+/* Room for a buffer of n bytes at *end, which moves on. A first round with base NULL measures. */
+static void *place(char *base, size_t *end, size_t n) {
+    char *p = base ? base + *end : NULL;
+    *end += (n + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN;
+    return p;
+}
+
+static void place_buffers(pass *p, char *base, size_t *end, ptrdiff_t n_partials, int velocity) {
+    const size_t packed_bytes = sizeof(float) * (size_t)p->packed_size;
+    p->scratch = place(base, end, p->scratch_bytes * (size_t)p->num_threads);
+    p->packed = place(base, end, packed_bytes);
+    p->velocity = velocity ? place(base, end, packed_bytes) : NULL;
+    p->partials = place(base, end, packed_bytes * (size_t)n_partials);
+}
+
+/* All buffers of a pass in one allocation, which the caller frees; NULL if there is no memory. */
+static void *new_pass(pass *p, const fs_kernels *kernels, const fs_rows *rows, int num_threads,
+                      ptrdiff_t batch_size, int velocity) {
+    *p = (pass){.kernels = kernels, .rows = rows, .batch_size = batch_size};
+    p->packed_size = kernels->packed_size(rows->n_features, rows->n_classes);
+    p->bias_offset = kernels->packed_bias_offset(rows->n_features, rows->n_classes);
+    p->max_chunks = batch_size ? max_partials(p->packed_size) : FS_MAX_CHUNKS;
+    const chunks most = chunks_of(batch_size ? min_of(batch_size, rows->n_rows) : rows->n_rows,
+                                  p->max_chunks);
+    p->num_threads = (int)max_of(1, min_of(num_threads, most.n));
+    p->scratch_bytes = (kernels->scratch_bytes(rows->n_features, rows->n_classes) + FS_ALIGN - 1) /
+                       FS_ALIGN * FS_ALIGN;
+    size_t bytes = 0;
+    place_buffers(p, NULL, &bytes, batch_size ? most.n : 0, velocity);
+    char *memory = aligned_alloc(FS_ALIGN, bytes);
+    bytes = 0;
+    if (memory) place_buffers(p, memory, &bytes, batch_size ? most.n : 0, velocity);
+    return memory;
+}
+
+/* The sums of all chunks, in the order of the chunks. */
+static void add_chunk_sums(pass *p, ptrdiff_t n_chunks) {
+    for (ptrdiff_t c = 0; c < n_chunks; c++) {
+        p->sums.loss += p->chunk_sums[c].loss;
+        p->sums.correct += p->chunk_sums[c].correct;
+    }
+}
+
+/* ---- the two phases of a step ---- */
+
+/* Partial gradients of this thread's chunks of the batch [begin, begin + n_rows). */
+static void gradient_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows) {
+    const chunks c = chunks_of(n_rows, p->max_chunks);
+    const ptrdiff_t end = begin + n_rows, stop = first_chunk(c, m.thread + 1, m.n_threads);
+
+    /* where this thread's rows of the next batch begin, to be prefetched */
+    ptrdiff_t next_batch = -1;
+    const ptrdiff_t next_rows = min_of(p->batch_size, p->rows->n_rows - end);
+    if (next_rows > 0) {
+        const chunks next = chunks_of(next_rows, p->max_chunks);
+        next_batch = end + first_chunk(next, m.thread, m.n_threads) * next.rows;
+    }
+
+    for (ptrdiff_t i = first_chunk(c, m.thread, m.n_threads); i < stop; i++) {
+        const ptrdiff_t first = begin + i * c.rows, last = min_of(first + c.rows, end);
+        p->kernels->loss_and_grad(p->rows, p->packed, first, last, i + 1 < stop ? last : next_batch,
+                                  p->scratch + (size_t)m.thread * p->scratch_bytes,
+                                  p->partials + i * p->packed_size, &p->chunk_sums[i]);
+    }
+}
+
+/* This thread's slice of the packed parameters. */
+static void slice_of(const pass *p, fs_member m, ptrdiff_t *begin, ptrdiff_t *end) {
+    const ptrdiff_t n = divide_up(p->packed_size, SLICE);
+    *begin = n * m.thread / m.n_threads * SLICE;
+    *end = min_of(n * (m.thread + 1) / m.n_threads * SLICE, p->packed_size);
+}
+
+static void update_range(pass *p, ptrdiff_t begin, ptrdiff_t end, float grad_scale,
+                         float weight_decay) {
+    if (begin < end)
+        p->kernels->update(p->packed + begin, p->partials + begin,
+                           p->velocity ? p->velocity + begin : NULL, end - begin, grad_scale,
+                           weight_decay, &p->sgd);
+}
+
+static void reduce_phase(pass *p, fs_member m, ptrdiff_t n_rows, int update) {
+    const ptrdiff_t n_partials = chunks_of(n_rows, p->max_chunks).n;
+    const float grad_scale = 1.0f / (float)n_rows;
+    ptrdiff_t begin, end;
+    slice_of(p, m, &begin, &end);
+    for (ptrdiff_t i = begin; i < end; i += REDUCE_FLOATS) {
+        const ptrdiff_t stop = min_of(i + REDUCE_FLOATS, end);
+        p->kernels->reduce(p->partials, p->packed_size, n_partials, i, stop);
+        if (update) {
+            const ptrdiff_t bias = p->bias_offset;
+            update_range(p, i, min_of(stop, bias), grad_scale, p->sgd.weight_decay);
+            update_range(p, max_of(i, bias), stop, grad_scale, p->sgd.bias_weight_decay);
+        }
+    }
+}
+
+/* ---- the entry points ---- */
+
+static void train_work(void *context, fs_member m) {
+    pass *p = context;
+    for (ptrdiff_t begin = 0; begin < p->rows->n_rows; begin += p->batch_size) {
+        const ptrdiff_t n_rows = min_of(p->batch_size, p->rows->n_rows - begin);
+        gradient_phase(p, m, begin, n_rows);
+        fs_team_barrier(m);
+        reduce_phase(p, m, n_rows, 1);
+        if (m.thread == 0) add_chunk_sums(p, chunks_of(n_rows, p->max_chunks).n);
+        fs_team_barrier(m);
+        if (m.thread == 0) p->sgd.first_step = 0;
+    }
+}
+
+int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, ptrdiff_t batch_size,
+                   const fs_params *params, const fs_sgd *sgd, int num_threads, fs_sums *sums) {
+    pass p;
+    void *memory = new_pass(&p, kernels, rows, num_threads, batch_size,
+                            params->velocity_weight != NULL);
+    if (!memory) return FS_NO_MEMORY;
+    p.sgd = *sgd;
+    const ptrdiff_t d = rows->n_features, k = rows->n_classes;
+    kernels->pack(params->weight, params->bias, d, k, p.packed);
+    if (p.velocity) kernels->pack(params->velocity_weight, params->velocity_bias, d, k, p.velocity);
+    fs_team_run(p.num_threads, train_work, &p);
+    kernels->unpack(p.packed, d, k, params->weight, params->bias);
+    if (p.velocity)
+        kernels->unpack(p.velocity, d, k, params->velocity_weight, params->velocity_bias);
+    *sums = p.sums;
+    free(memory);
+    return FS_OK;
+}
+
+static void loss_and_grad_work(void *context, fs_member m) {
+    pass *p = context;
+    gradient_phase(p, m, 0, p->rows->n_rows);
+    fs_team_barrier(m);
+    reduce_phase(p, m, p->rows->n_rows, 0);
+}
+
+int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
+                     const float *bias, int num_threads, float *grad_weight, float *grad_bias,
+                     fs_sums *sums) {
+    pass p;
+    void *memory = new_pass(&p, kernels, rows, num_threads, rows->n_rows, 0);
+    if (!memory) return FS_NO_MEMORY;
+    kernels->pack(weight, bias, rows->n_features, rows->n_classes, p.packed);
+    fs_team_run(p.num_threads, loss_and_grad_work, &p);
+    kernels->unpack(p.partials, rows->n_features, rows->n_classes, grad_weight, grad_bias);
+    add_chunk_sums(&p, chunks_of(rows->n_rows, p.max_chunks).n);
+    *sums = p.sums;
+    free(memory);
+    return FS_OK;
+}
+
+void fs_sgd_update(const fs_kernels *kernels, const fs_params *params, const float *grad_weight,
+                   const float *grad_bias, ptrdiff_t n_features, ptrdiff_t n_classes,
+                   ptrdiff_t batch_size, const fs_sgd *sgd) {
+    const float grad_scale = 1.0f / (float)batch_size;
+    kernels->update(params->weight, grad_weight, params->velocity_weight, n_classes * n_features,
+                    grad_scale, sgd->weight_decay, sgd);
+    kernels->update(params->bias, grad_bias, params->velocity_bias, n_classes, grad_scale,
+                    sgd->bias_weight_decay, sgd);
+}
+
+/* Calls `one` for each of this thread's chunks of all rows. */
+static void for_each_chunk(pass *p, fs_member m,
+                           void (*one)(pass *, void *scratch, ptrdiff_t chunk, ptrdiff_t begin,
+                                       ptrdiff_t end)) {
+    const chunks c = chunks_of(p->rows->n_rows, p->max_chunks);
+    void *scratch = p->scratch + (size_t)m.thread * p->scratch_bytes;
+    for (ptrdiff_t i = first_chunk(c, m.thread, m.n_threads);
+         i < first_chunk(c, m.thread + 1, m.n_threads); i++)
+        one(p, scratch, i, i * c.rows, min_of((i + 1) * c.rows, p->rows->n_rows));
+}
+
+static void evaluate_chunk(pass *p, void *scratch, ptrdiff_t chunk, ptrdiff_t begin, ptrdiff_t end) {
+    p->kernels->loss(p->rows, p->packed, begin, end, scratch, &p->chunk_sums[chunk]);
+}
+
+static void evaluate_work(void *p, fs_member m) { for_each_chunk(p, m, evaluate_chunk); }
+
+int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
+                const float *bias, int num_threads, fs_sums *sums) {
+    pass p;
+    void *memory = new_pass(&p, kernels, rows, num_threads, 0, 0);
+    if (!memory) return FS_NO_MEMORY;
+    kernels->pack(weight, bias, rows->n_features, rows->n_classes, p.packed);
+    fs_team_run(p.num_threads, evaluate_work, &p);
+    add_chunk_sums(&p, chunks_of(rows->n_rows, p.max_chunks).n);
+    *sums = p.sums;
+    free(memory);
+    return FS_OK;
+}
+
+static void logits_chunk(pass *p, void *scratch, ptrdiff_t chunk, ptrdiff_t begin, ptrdiff_t end) {
+    (void)chunk;
+    p->kernels->logits(p->rows, p->packed, begin, end, scratch, p->out);
+}
+
+static void logits_work(void *p, fs_member m) { for_each_chunk(p, m, logits_chunk); }
+
+int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
+                      const float *bias, int num_threads, float *logits) {
+    pass p;
+    void *memory = new_pass(&p, kernels, rows, num_threads, 0, 0);
+    if (!memory) return FS_NO_MEMORY;
+    kernels->pack(weight, bias, rows->n_features, rows->n_classes, p.packed);
+    p.out = logits;
+    fs_team_run(p.num_threads, logits_work, &p);
+    free(memory);
+    return FS_OK;
+}
+
+static void softmax_chunk(pass *p, void *scratch, ptrdiff_t chunk, ptrdiff_t begin, ptrdiff_t end) {
+    (void)chunk;
+    p->kernels->softmax(p->logits, begin, end, p->rows->n_classes, p->log, scratch, p->out);
+}
+
+static void softmax_work(void *p, fs_member m) { for_each_chunk(p, m, softmax_chunk); }
+
+int fs_softmax(const fs_kernels *kernels, const float *logits, ptrdiff_t n_rows,
+               ptrdiff_t n_classes, int log, int num_threads, float *out) {
+    const fs_rows rows = {.n_rows = n_rows, .n_classes = n_classes};
+    pass p;
+    void *memory = new_pass(&p, kernels, &rows, num_threads, 0, 0);
+    if (!memory) return FS_NO_MEMORY;
+    p.logits = logits;
+    p.log = log;
+    p.out = out;
+    fs_team_run(p.num_threads, softmax_work, &p);
+    free(memory);
+    return FS_OK;
+}

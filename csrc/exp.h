@@ -1,0 +1,61 @@
+/* exp.h: exp and log over vectors of floats, after the Cephes library (S. Moshier): reduce the
+ * argument by multiples of log 2, then a polynomial. tests/test_exp_log.py holds the bounds. */
+#ifndef FS_EXP_H
+#define FS_EXP_H
+
+#include "vec.h"
+
+/* e**x. At most 1.5 ULP for -87.33 <= x <= 88; 0 below, where float32 has but subnormals left;
+ * NaN stays NaN. Larger x, which a softmax never has, is out of range. */
+FS_INLINE vf v_exp(vf x) {
+    const vf lowest = v_set(-87.33654f); /* log(2**-126) */
+    const vi underflow = x < lowest;     /* false for NaN, which so goes on to the result */
+    x = v_select(underflow, lowest, x);
+
+    const vf to_integer = v_set(12582912.0f); /* 1.5 * 2**23: adding it rounds to an integer */
+    const vf shifted = v_fma(x, v_set(1.44269504f), to_integer);
+    const vf n = shifted - to_integer;
+    vf r = v_fma(n, v_set(-0.693359375f), x); /* log 2 in two pieces, the first exact in n * piece */
+    r = v_fma(n, v_set(2.12194440e-4f), r);
+
+    vf p = v_set(1.9875691500e-4f);
+    p = v_fma(p, r, v_set(1.3981999507e-3f));
+    p = v_fma(p, r, v_set(8.3334519073e-3f));
+    p = v_fma(p, r, v_set(4.1665795894e-2f));
+    p = v_fma(p, r, v_set(1.6666665459e-1f));
+    p = v_fma(p, r, v_set(5.0000001201e-1f));
+    p = v_fma(p, r * r, r) + v_set(1.0f);
+
+    /* the low bits of `shifted` hold n: moved to the exponent field they make 2**n */
+    const vf two_to_n = (vf)(((vi)shifted + v_seti(127)) << 23);
+    return v_select(underflow, (vf){0}, p * two_to_n);
+}
+
+/* log x. At most 1.5 ULP for normal x > 0; NaN and infinity give NaN. Zero, negative and subnormal
+ * x, which a sum of exponentials with its largest term 1 never is, are out of range. */
+FS_INLINE vf v_log(vf x) {
+    /* x = m * 2**e with sqrt(1/2) <= m < sqrt(2) */
+    const vi bits = (vi)x;
+    const vi from_sqrt_half = bits - v_seti(0x3f3504f3);
+    const vi e = from_sqrt_half >> 23;
+    const vf m = (vf)(bits - (vi)((vi)e << 23));
+    const vf r = m - v_set(1.0f);
+    const vf e_float = __builtin_convertvector(e, vf);
+
+    vf p = v_set(7.0376836292e-2f);
+    p = v_fma(p, r, v_set(-1.1514610310e-1f));
+    p = v_fma(p, r, v_set(1.1676998740e-1f));
+    p = v_fma(p, r, v_set(-1.2420140846e-1f));
+    p = v_fma(p, r, v_set(1.4249322787e-1f));
+    p = v_fma(p, r, v_set(-1.6668057665e-1f));
+    p = v_fma(p, r, v_set(2.0000714765e-1f));
+    p = v_fma(p, r, v_set(-2.4999993993e-1f));
+    p = v_fma(p, r, v_set(3.3333331174e-1f));
+
+    const vf r2 = r * r;
+    vf y = v_fma(e_float, v_set(-2.12194440e-4f), p * r * r2);
+    y = r + v_fma(v_set(-0.5f), r2, y);
+    return v_fma(e_float, v_set(0.693359375f), y) + (x - x); /* x - x: 0, or NaN for NaN and infinity */
+}
+
+#endif

@@ -1,0 +1,132 @@
+/* fastsoftmax.h: all that the Python layer sees of the C layer.
+ *
+ * The letters of every shape comment:  N rows of data, B = batch_size, D = n_features,
+ * K = n_classes. `weight` is (K, D) and row-major, as in torch.nn.Linear.
+ *
+ * Design
+ *  a) kernels.c is compiled once per instruction set (ISA) and exports one table of functions,
+ *     `fs_kernels`. dispatch.c alone knows which tables were built, and picks one at run time.
+ *  b) The kernels work on packed parameters: [class block][feature vector][class][lane], then
+ *     the bias. One pointer with constant offsets walks them. The layout is the table's own.
+ *  c) A batch is cut into chunks of rows: a fixed function of the batch, never of the number of
+ *     threads. Each chunk has its own partial gradient, and the partials are added as a balanced
+ *     binary tree over the chunk index. Hence the same bits for any number of threads.
+ *  d) Losses are summed in double; every index is a ptrdiff_t.
+ */
+#ifndef FASTSOFTMAX_H
+#define FASTSOFTMAX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    FS_BLOCK_ROWS = 64, /* rows that a kernel holds at a time: 200 KB of float32 rows at D = 784 */
+    FS_MAX_CHUNKS = 64, /* per batch, hence the most threads that can share a batch's rows */
+    FS_ALIGN = 64,      /* bytes; of every buffer that the C layer allocates */
+};
+
+/* Error codes of the entry points; 0 is success. */
+enum { FS_OK = 0, FS_NO_MEMORY = 1 };
+
+typedef enum { FS_FLOAT32, FS_UINT8 } fs_row_type;
+
+/* The rows, and the order in which to take them. */
+typedef struct {
+    const void *x;         /* (N, D) row-major, no alignment assumed */
+    fs_row_type row_type;
+    float scale;           /* a feature is scale * x: 1/255 for pixels */
+    const int32_t *target; /* (N,) in [0, K); may be NULL where no loss is asked for */
+    const int64_t *order;  /* (n_rows,) indices of rows, or NULL for 0, 1, 2, ... */
+    ptrdiff_t n_rows;      /* rows to visit: len(order), or N */
+    ptrdiff_t n_features;
+    ptrdiff_t n_classes;
+} fs_rows;
+
+/* The settings of one update, as in torch.optim.SGD. */
+typedef struct {
+    float lr, momentum, dampening, weight_decay;
+    float bias_weight_decay;
+    int nesterov;
+    int first_step; /* velocity = gradient, undamped */
+} fs_sgd;
+
+/* What a pass over rows adds up. */
+typedef struct {
+    double loss;     /* sum over rows of the negative log-likelihood */
+    int64_t correct; /* rows whose first largest logit is the target's, the loss not being NaN */
+    char pad[FS_ALIGN - sizeof(double) - sizeof(int64_t)]; /* a cache line for each chunk's */
+} fs_sums;
+
+/* The functions of one ISA. `begin` and `end` count positions in the order of the rows;
+ * `packed` and `grad` have packed_size floats; `scratch` has scratch_bytes bytes. */
+typedef struct {
+    const char *isa;
+    ptrdiff_t (*packed_size)(ptrdiff_t n_features, ptrdiff_t n_classes);
+    ptrdiff_t (*packed_bias_offset)(ptrdiff_t n_features, ptrdiff_t n_classes);
+    size_t (*scratch_bytes)(ptrdiff_t n_features, ptrdiff_t n_classes);
+    void (*pack)(const float *weight, const float *bias, ptrdiff_t n_features,
+                 ptrdiff_t n_classes, float *packed);
+    void (*unpack)(const float *packed, ptrdiff_t n_features, ptrdiff_t n_classes, float *weight,
+                   float *bias);
+
+    /* grad = gradient of the summed loss over [begin, end). The rows from `next` on are those
+     * that this thread will want after these, and are prefetched; next < 0: none. */
+    void (*loss_and_grad)(const fs_rows *rows, const float *packed, ptrdiff_t begin,
+                          ptrdiff_t end, ptrdiff_t next, void *scratch, float *grad,
+                          fs_sums *sums);
+    void (*loss)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+                 void *scratch, fs_sums *sums);
+    /* logits[begin:end], logits being (n_rows, K) */
+    void (*logits)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+                   void *scratch, float *logits);
+    /* out[begin:end] = softmax or log_softmax of logits[begin:end], each (n_rows, K) */
+    void (*softmax)(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t n_classes,
+                    int log, void *scratch, float *out);
+
+    /* partials[0][begin:end] += partials[1..n][begin:end] in tree order; partials are
+     * `stride` floats apart, and are used up */
+    void (*reduce)(float *partials, ptrdiff_t stride, ptrdiff_t n_partials, ptrdiff_t begin,
+                   ptrdiff_t end);
+    /* one update of n parameters by grad_scale * grad; velocity is NULL without momentum */
+    void (*update)(float *param, const float *grad, float *velocity, ptrdiff_t n,
+                   float grad_scale, float weight_decay, const fs_sgd *sgd);
+
+    /* exp.h, over arrays, for its tests */
+    void (*exp)(const float *x, float *out, ptrdiff_t n);
+    void (*log)(const float *x, float *out, ptrdiff_t n);
+} fs_kernels;
+
+/* ---- dispatch.c: the tables built into this library, slowest first ---- */
+
+int fs_n_built(void);
+const fs_kernels *fs_built(int i);
+int fs_supported(int i); /* by this CPU */
+
+/* ---- epoch.c: whole passes, in parallel. Arrays are (K, D) and (K,), unpacked. ---- */
+
+/* Parameters and their velocities, which are NULL without momentum. */
+typedef struct {
+    float *weight, *bias;
+    float *velocity_weight, *velocity_bias;
+} fs_params;
+
+/* Every step of one pass over the rows: batches of batch_size in the order given, the last one
+ * with what is left; each step's gradient is the mean over its own batch. */
+int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, ptrdiff_t batch_size,
+                   const fs_params *params, const fs_sgd *sgd, int num_threads, fs_sums *sums);
+/* Summed loss, and its gradients, over all rows as one batch. */
+int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
+                     const float *bias, int num_threads, float *grad_weight, float *grad_bias,
+                     fs_sums *sums);
+/* One update by the gradient of a loss summed over batch_size rows. */
+void fs_sgd_update(const fs_kernels *kernels, const fs_params *params, const float *grad_weight,
+                   const float *grad_bias, ptrdiff_t n_features, ptrdiff_t n_classes,
+                   ptrdiff_t batch_size, const fs_sgd *sgd);
+int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
+                const float *bias, int num_threads, fs_sums *sums);
+int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
+                      const float *bias, int num_threads, float *logits);
+int fs_softmax(const fs_kernels *kernels, const float *logits, ptrdiff_t n_rows,
+               ptrdiff_t n_classes, int log, int num_threads, float *out);
+
+#endif

@@ -1,0 +1,585 @@
+/* kernels.c: rows -> logits -> softmax and loss -> gradient; update; predict. Over 300 lines, as it
+ * holds every function of the table, which share one layout and one block of rows.
+ *
+ * Compiled once per ISA. Everything is static but the table at the end: a function that the linker
+ * shared between two ISAs would be an illegal instruction on the older CPU. No threads, no malloc.
+ *
+ * Design
+ *  a) Rows are taken in blocks of at most FS_BLOCK_ROWS, so that the backward pass finds them in
+ *     L2 where the forward pass left them.
+ *  b) Forward, a register block is 2 rows x FS_CLASSES classes; backward, FS_CLASSES classes x 2
+ *     vectors of features. Each feature is loaded and converted once per pass and class block.
+ *  c) Logits are held transposed, (K, FS_BLOCK_ROWS): rows in lanes, so the softmax needs no
+ *     horizontal operation, and the backward pass finds a row's residuals at constant offsets.
+ *  d) Rows are not padded by the caller. What is left of a row after its last full vector is
+ *     copied, zero-padded, into `tail`; an odd last row is paired with itself at residual zero.
+ *  e) float32 rows come from memory faster than the CPU's own prefetcher fetches them in random
+ *     order: the forward pass prefetches the rows PREFETCH_ROWS ahead to L1, line by line, the
+ *     backward pass the first rows of the next block.
+ */
+#include <math.h>
+
+#include "exp.h"
+#include "fastsoftmax.h"
+#include "vec.h"
+
+enum {
+    PREFETCH_ROWS = 8,   /* ahead in the forward pass; 16 lose */
+    PREFETCH_NEXT = 16,  /* rows of the next block, fetched in the backward pass */
+    LINE = 64,           /* bytes of a cache line */
+};
+
+/* A block of rows and the room to work on it, at the start of `scratch`; z and tail follow it. */
+typedef struct {
+    const char *row[FS_BLOCK_ROWS + PREFETCH_NEXT]; /* then the rows to prefetch */
+    int32_t target[FS_BLOCK_ROWS];
+    ptrdiff_t n_rows;
+    ptrdiff_t n_classes;
+    ptrdiff_t n_full;    /* full vectors of a row */
+    ptrdiff_t n_vectors; /* n_full, and one more where a tail is left */
+    float *z;            /* (K, FS_BLOCK_ROWS): logits, then residuals */
+    float *tail;         /* (FS_BLOCK_ROWS, FS_LANES) */
+} block;
+
+static ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
+static ptrdiff_t round_up(ptrdiff_t n, ptrdiff_t multiple) {
+    return (n + multiple - 1) / multiple * multiple;
+}
+static ptrdiff_t feature_vectors(ptrdiff_t n_features) {
+    return (n_features + FS_LANES - 1) / FS_LANES;
+}
+
+/* ---- the packed layout ---- */
+
+/* Classes in the class block that begins at class k: as equal as they can be, larger ones first. */
+static ptrdiff_t class_block(ptrdiff_t k, ptrdiff_t n_classes) {
+    const ptrdiff_t n_blocks = (n_classes + FS_CLASSES - 1) / FS_CLASSES;
+    const ptrdiff_t size = n_classes / n_blocks, n_larger = n_classes % n_blocks;
+    return k < n_larger * (size + 1) ? size + 1 : size;
+}
+
+static ptrdiff_t packed_bias_offset(ptrdiff_t n_features, ptrdiff_t n_classes) {
+    return n_classes * feature_vectors(n_features) * FS_LANES;
+}
+
+static ptrdiff_t packed_size(ptrdiff_t n_features, ptrdiff_t n_classes) {
+    return packed_bias_offset(n_features, n_classes) + round_up(n_classes, FS_LANES);
+}
+
+static void pack(const float *weight, const float *bias, ptrdiff_t n_features,
+                 ptrdiff_t n_classes, float *packed) {
+    const ptrdiff_t n_vectors = feature_vectors(n_features);
+    const ptrdiff_t n_full = n_features / FS_LANES, rest = n_features % FS_LANES;
+    for (ptrdiff_t k0 = 0, size; k0 < n_classes; k0 += size) {
+        size = class_block(k0, n_classes);
+        for (ptrdiff_t k = 0; k < size; k++) {
+            const float *from = weight + (k0 + k) * n_features;
+            float *to = packed + (k0 * n_vectors + k) * FS_LANES;
+            for (ptrdiff_t f = 0; f < n_full; f++)
+                v_store(to + f * size * FS_LANES, v_load(from + f * FS_LANES));
+            if (rest) {
+                float *last = to + n_full * size * FS_LANES;
+                v_store(last, (vf){0});
+                memcpy(last, from + n_full * FS_LANES, (size_t)rest * sizeof(float));
+            }
+        }
+    }
+    float *packed_bias = packed + packed_bias_offset(n_features, n_classes);
+    for (ptrdiff_t k = 0; k < round_up(n_classes, FS_LANES); k++)
+        packed_bias[k] = k < n_classes ? bias[k] : 0.0f;
+}
+
+static void unpack(const float *packed, ptrdiff_t n_features, ptrdiff_t n_classes, float *weight,
+                   float *bias) {
+    const ptrdiff_t n_vectors = feature_vectors(n_features);
+    const ptrdiff_t n_full = n_features / FS_LANES, rest = n_features % FS_LANES;
+    for (ptrdiff_t k0 = 0, size; k0 < n_classes; k0 += size) {
+        size = class_block(k0, n_classes);
+        for (ptrdiff_t k = 0; k < size; k++) {
+            const float *from = packed + (k0 * n_vectors + k) * FS_LANES;
+            float *to = weight + (k0 + k) * n_features;
+            for (ptrdiff_t f = 0; f < n_full; f++)
+                v_store(to + f * FS_LANES, v_load(from + f * size * FS_LANES));
+            memcpy(to + n_full * FS_LANES, from + n_full * size * FS_LANES,
+                   (size_t)rest * sizeof(float));
+        }
+    }
+    memcpy(bias, packed + packed_bias_offset(n_features, n_classes),
+           (size_t)n_classes * sizeof(float));
+}
+
+/* ---- blocks of rows ---- */
+
+static size_t scratch_bytes(ptrdiff_t n_features, ptrdiff_t n_classes) {
+    (void)n_features;
+    return (size_t)round_up(sizeof(block), FS_ALIGN) +
+           sizeof(float) * (size_t)(FS_BLOCK_ROWS * (n_classes + FS_LANES));
+}
+
+static block *new_block(void *scratch, ptrdiff_t n_features, ptrdiff_t n_classes) {
+    block *b = scratch;
+    b->n_classes = n_classes;
+    b->n_full = n_features / FS_LANES;
+    b->n_vectors = feature_vectors(n_features);
+    b->z = (float *)((char *)scratch + round_up(sizeof(block), FS_ALIGN));
+    b->tail = b->z + n_classes * FS_BLOCK_ROWS;
+    return b;
+}
+
+FS_INLINE const char *row_at(const fs_rows *rows, ptrdiff_t position) {
+    const ptrdiff_t index = rows->order ? (ptrdiff_t)rows->order[position] : position;
+    const ptrdiff_t size = rows->row_type == FS_UINT8 ? 1 : sizeof(float);
+    return (const char *)rows->x + index * rows->n_features * size;
+}
+
+FS_INLINE vf load_features(const char *row, ptrdiff_t vector, const int is_uint8) {
+    return is_uint8 ? v_load_u8((const uint8_t *)row + vector * FS_LANES)
+                    : v_load((const float *)(const void *)row + vector * FS_LANES);
+}
+
+/* Takes the rows at [begin, end) into the block; those from `next` on are to be prefetched. */
+static void take_rows(block *b, const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end,
+                      ptrdiff_t next) {
+    const ptrdiff_t n = b->n_rows = end - begin, padded = round_up(n, 2);
+    for (ptrdiff_t r = 0; r < n; r++) b->row[r] = row_at(rows, begin + r);
+    if (n < padded) b->row[n] = b->row[n - 1];
+    for (ptrdiff_t i = 0; i < PREFETCH_NEXT; i++)
+        b->row[padded + i] =
+            next >= 0 ? row_at(rows, min_of(next + i, rows->n_rows - 1)) : b->row[n - 1];
+
+    if (rows->target) {
+        if (rows->order)
+            for (ptrdiff_t r = 0; r < n; r++) b->target[r] = rows->target[rows->order[begin + r]];
+        else
+            memcpy(b->target, rows->target + begin, (size_t)n * sizeof(int32_t));
+    }
+
+    if (b->n_vectors > b->n_full) {
+        const ptrdiff_t first = b->n_full * FS_LANES, rest = rows->n_features - first;
+        for (ptrdiff_t r = 0; r < padded; r++) {
+            float *tail = b->tail + r * FS_LANES;
+            v_store(tail, (vf){0});
+            if (rows->row_type == FS_UINT8)
+                for (ptrdiff_t i = 0; i < rest; i++) tail[i] = (uint8_t)b->row[r][first + i];
+            else
+                memcpy(tail, (const float *)(const void *)b->row[r] + first,
+                       (size_t)rest * sizeof(float));
+        }
+    }
+}
+
+/* ---- forward ---- */
+
+/* acc[2 * k] and acc[2 * k + 1] += products of a vector of features of two rows with w (n, LANES) */
+FS_INLINE void multiply_two_rows(vf *acc, vf x0, vf x1, const float *w, const int n) {
+    for (int k = 0; k < n; k++) {
+        const vf wk = v_load(w + k * FS_LANES);
+        acc[2 * k] = v_fma(x0, wk, acc[2 * k]);
+        acc[2 * k + 1] = v_fma(x1, wk, acc[2 * k + 1]);
+    }
+}
+
+/* z (n, FS_BLOCK_ROWS) = scale * rows . w + bias, for the n classes of one class block:
+ * w is (n_vectors, n, FS_LANES). n and is_uint8 are constants where this is inlined. */
+FS_INLINE void forward_block(const block *b, const float *w, const float *bias, float scale,
+                             float *z, const int n, const int is_uint8) {
+    const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
+    const int per_line = LINE / vector_bytes;
+    const ptrdiff_t w_vector = n * FS_LANES;
+    for (ptrdiff_t r = 0; r < b->n_rows; r += 2) {
+        const char *row0 = b->row[r], *row1 = b->row[r + 1];
+        const char *ahead0 = b->row[r + PREFETCH_ROWS], *ahead1 = b->row[r + PREFETCH_ROWS + 1];
+        vf acc[2 * FS_CLASSES];
+        for (int i = 0; i < 2 * n; i++) acc[i] = (vf){0};
+
+        ptrdiff_t f = 0;
+        for (; f + per_line <= b->n_full; f += per_line) {
+            v_prefetch(ahead0 + f * vector_bytes);
+            v_prefetch(ahead1 + f * vector_bytes);
+            for (int i = 0; i < per_line; i++)
+                multiply_two_rows(acc, load_features(row0, f + i, is_uint8),
+                                  load_features(row1, f + i, is_uint8), w + (f + i) * w_vector, n);
+        }
+        for (; f < b->n_full; f++)
+            multiply_two_rows(acc, load_features(row0, f, is_uint8),
+                              load_features(row1, f, is_uint8), w + f * w_vector, n);
+        if (f < b->n_vectors)
+            multiply_two_rows(acc, v_load(b->tail + r * FS_LANES),
+                              v_load(b->tail + (r + 1) * FS_LANES), w + f * w_vector, n);
+
+        float sums[2 * FS_CLASSES + FS_LANES]; /* (n, 2) */
+        v_sum_each(acc, 2 * n);
+        for (int i = 0; i * FS_LANES < 2 * n; i++) v_store(sums + i * FS_LANES, acc[i]);
+        for (int k = 0; k < n; k++) {
+            z[k * FS_BLOCK_ROWS + r] = scale * sums[2 * k] + bias[k];
+            z[k * FS_BLOCK_ROWS + r + 1] = scale * sums[2 * k + 1] + bias[k];
+        }
+    }
+}
+
+/* b->z = logits of the block's rows. A pair of rows fills two of z's columns, so z has room for
+ * an odd last row's twin. */
+FS_INLINE void forward(block *b, const fs_rows *rows, const float *packed, const int is_uint8) {
+    const float *bias = packed + packed_bias_offset(rows->n_features, rows->n_classes);
+    for (ptrdiff_t k = 0, n; k < b->n_classes; k += n) {
+        n = class_block(k, b->n_classes);
+        const float *w = packed + k * b->n_vectors * FS_LANES;
+        float *z = b->z + k * FS_BLOCK_ROWS;
+        switch (n) {
+#define FORWARD(n) \
+    case n: forward_block(b, w, bias + k, rows->scale, z, n, is_uint8); break;
+            FORWARD(1) FORWARD(2) FORWARD(3) FORWARD(4) FORWARD(5)
+#if FS_CLASSES > 5
+            FORWARD(6) FORWARD(7) FORWARD(8) FORWARD(9) FORWARD(10)
+#endif
+#undef FORWARD
+        }
+    }
+}
+
+static void block_logits(block *b, const fs_rows *rows, const float *packed) {
+    if (rows->row_type == FS_UINT8)
+        forward(b, rows, packed, 1);
+    else
+        forward(b, rows, packed, 0);
+}
+
+/* ---- softmax and loss ---- */
+
+/* Zeroes z's columns from n_rows up to the next full vector, whose lanes are computed too. */
+static void pad_columns(block *b) {
+    const ptrdiff_t padded = round_up(round_up(b->n_rows, 2), FS_LANES);
+    for (ptrdiff_t k = 0; k < b->n_classes; k++)
+        for (ptrdiff_t r = b->n_rows; r < padded; r++) b->z[k * FS_BLOCK_ROWS + r] = 0.0f;
+}
+
+/* The largest logit of FS_LANES rows from column r on, and the first class that has it. */
+FS_INLINE vf row_max(const block *b, ptrdiff_t r, vi *argmax) {
+    vf max = v_load(b->z + r);
+    vi index = {0};
+    for (ptrdiff_t k = 1; k < b->n_classes; k++) {
+        const vf zk = v_load(b->z + k * FS_BLOCK_ROWS + r);
+        const vi larger = zk > max;
+        max = v_select(larger, zk, max);
+        index = v_selecti(larger, v_seti((int32_t)k), index);
+    }
+    *argmax = index;
+    return max;
+}
+
+/* Adds loss = max + log(sum(exp(z - max))) - z[target] of FS_LANES rows to sums. NaN and infinite
+ * logits give a NaN loss: NaN - max, or infinity - infinity, is in the sum. */
+static void add_losses(const block *b, ptrdiff_t r, vf max, vi argmax, vf sum, const float *z_target,
+                       fs_sums *sums) {
+    const vf loss = (max - v_load(z_target)) + v_log(sum);
+    const ptrdiff_t n = min_of(FS_LANES, b->n_rows - r);
+    for (ptrdiff_t i = 0; i < n; i++) {
+        sums->loss += (double)loss[i];
+        sums->correct += argmax[i] == b->target[r + i] && !isnan(loss[i]);
+    }
+}
+
+static void gather_target_logits(const block *b, ptrdiff_t r, float *z_target) {
+    for (ptrdiff_t i = 0; i < FS_LANES; i++)
+        z_target[i] = r + i < b->n_rows ? b->z[b->target[r + i] * FS_BLOCK_ROWS + r + i] : 0.0f;
+}
+
+/* Logits -> losses. */
+static void block_loss(block *b, fs_sums *sums) {
+    pad_columns(b);
+    for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
+        float z_target[FS_LANES];
+        gather_target_logits(b, r, z_target);
+        vi argmax;
+        const vf max = row_max(b, r, &argmax);
+        vf sum = {0};
+        for (ptrdiff_t k = 0; k < b->n_classes; k++)
+            sum += v_exp(v_load(b->z + k * FS_BLOCK_ROWS + r) - max);
+        add_losses(b, r, max, argmax, sum, z_target, sums);
+    }
+}
+
+/* z becomes softmax(z) in FS_LANES columns from r on; returns the sum of exponentials. */
+FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max) {
+    vf sum = {0};
+    for (ptrdiff_t k = 0; k < b->n_classes; k++) {
+        float *zk = b->z + k * FS_BLOCK_ROWS + r;
+        const vf e = v_exp(v_load(zk) - max);
+        v_store(zk, e);
+        sum += e;
+    }
+    const vf inverse = 1.0f / sum;
+    for (ptrdiff_t k = 0; k < b->n_classes; k++) {
+        float *zk = b->z + k * FS_BLOCK_ROWS + r;
+        v_store(zk, v_load(zk) * inverse);
+    }
+    return sum;
+}
+
+/* Logits -> losses, and residuals: z = softmax(z) - onehot(target), 0 in the padding columns. */
+static void block_loss_and_residuals(block *b, fs_sums *sums) {
+    pad_columns(b);
+    for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
+        float z_target[FS_LANES];
+        gather_target_logits(b, r, z_target);
+        vi argmax;
+        const vf max = row_max(b, r, &argmax);
+        const vf sum = softmax_columns(b, r, max);
+        add_losses(b, r, max, argmax, sum, z_target, sums);
+    }
+    for (ptrdiff_t r = 0; r < b->n_rows; r++) b->z[b->target[r] * FS_BLOCK_ROWS + r] -= 1.0f;
+    pad_columns(b);
+}
+
+/* ---- backward ---- */
+
+/* acc[2 * k] and acc[2 * k + 1] += residual of row r and class k times two vectors of features */
+FS_INLINE void multiply_two_vectors(vf *acc, vf x0, vf x1, const float *residual, const int n) {
+    for (int k = 0; k < n; k++) {
+        const vf d = v_set(residual[k * FS_BLOCK_ROWS]);
+        acc[2 * k] = v_fma(d, x0, acc[2 * k]);
+        acc[2 * k + 1] = v_fma(d, x1, acc[2 * k + 1]);
+    }
+}
+
+FS_INLINE void multiply_one_vector(vf *acc, vf x, const float *residual, const int n) {
+    for (int k = 0; k < n; k++) acc[k] = v_fma(v_set(residual[k * FS_BLOCK_ROWS]), x, acc[k]);
+}
+
+/* grad (n_vectors, n, FS_LANES) = or += residual (n, FS_BLOCK_ROWS) . rows, for one class block. */
+FS_INLINE void backward_block(const block *b, const float *residual, float *grad, int accumulate,
+                              const int n, const int is_uint8) {
+    const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
+    const ptrdiff_t n_padded = round_up(b->n_rows, 2);
+    const char *const *ahead = b->row + n_padded;
+    const ptrdiff_t w_vector = n * FS_LANES;
+    ptrdiff_t f = 0;
+    for (; f + 2 <= b->n_full; f += 2) {
+        float *g0 = grad + f * w_vector, *g1 = g0 + w_vector;
+        vf acc[2 * FS_CLASSES];
+        for (int k = 0; k < n; k++) {
+            acc[2 * k] = accumulate ? v_load(g0 + k * FS_LANES) : (vf){0};
+            acc[2 * k + 1] = accumulate ? v_load(g1 + k * FS_LANES) : (vf){0};
+        }
+        for (ptrdiff_t r = 0; r < n_padded; r += 2) {
+            /* 32 pairs of rows fetch the same two vectors of the PREFETCH_NEXT rows to come */
+            const ptrdiff_t pair = r / 2;
+            v_prefetch(ahead[pair % PREFETCH_NEXT] +
+                       (f + pair / PREFETCH_NEXT) * vector_bytes);
+            for (int i = 0; i < 2; i++)
+                multiply_two_vectors(acc, load_features(b->row[r + i], f, is_uint8),
+                                     load_features(b->row[r + i], f + 1, is_uint8),
+                                     residual + r + i, n);
+        }
+        for (int k = 0; k < n; k++) {
+            v_store(g0 + k * FS_LANES, acc[2 * k]);
+            v_store(g1 + k * FS_LANES, acc[2 * k + 1]);
+        }
+    }
+    for (; f < b->n_vectors; f++) { /* an odd last vector, and the tail */
+        float *g = grad + f * w_vector;
+        vf acc[FS_CLASSES];
+        for (int k = 0; k < n; k++) acc[k] = accumulate ? v_load(g + k * FS_LANES) : (vf){0};
+        for (ptrdiff_t r = 0; r < n_padded; r++)
+            multiply_one_vector(acc,
+                                f < b->n_full ? load_features(b->row[r], f, is_uint8)
+                                              : v_load(b->tail + r * FS_LANES),
+                                residual + r, n);
+        for (int k = 0; k < n; k++) v_store(g + k * FS_LANES, acc[k]);
+    }
+}
+
+FS_INLINE void backward(const block *b, float *grad, int accumulate, const int is_uint8) {
+    for (ptrdiff_t k = 0, n; k < b->n_classes; k += n) {
+        n = class_block(k, b->n_classes);
+        const float *residual = b->z + k * FS_BLOCK_ROWS;
+        float *g = grad + k * b->n_vectors * FS_LANES;
+        switch (n) {
+#define BACKWARD(n) \
+    case n: backward_block(b, residual, g, accumulate, n, is_uint8); break;
+            BACKWARD(1) BACKWARD(2) BACKWARD(3) BACKWARD(4) BACKWARD(5)
+#if FS_CLASSES > 5
+            BACKWARD(6) BACKWARD(7) BACKWARD(8) BACKWARD(9) BACKWARD(10)
+#endif
+#undef BACKWARD
+        }
+    }
+}
+
+/* grad = or += gradient of the block's loss, from its residuals, which are scaled on the way. */
+static void block_gradient(block *b, const fs_rows *rows, float *grad, int accumulate) {
+    float *grad_bias = grad + packed_bias_offset(rows->n_features, rows->n_classes);
+    const ptrdiff_t padded = round_up(b->n_rows, FS_LANES);
+    for (ptrdiff_t k = 0; k < b->n_classes; k++) {
+        float *zk = b->z + k * FS_BLOCK_ROWS;
+        vf sum = {0};
+        for (ptrdiff_t r = 0; r < padded; r += FS_LANES) {
+            const vf d = v_load(zk + r);
+            sum += d;
+            v_store(zk + r, d * rows->scale);
+        }
+        v_sum_each(&sum, 1);
+        grad_bias[k] = accumulate ? grad_bias[k] + sum[0] : sum[0];
+    }
+    for (ptrdiff_t k = b->n_classes; k % FS_LANES != 0; k++) grad_bias[k] = 0.0f;
+
+    if (rows->row_type == FS_UINT8)
+        backward(b, grad, accumulate, 1);
+    else
+        backward(b, grad, accumulate, 0);
+}
+
+/* ---- the table's functions over rows [begin, end) ---- */
+
+static void loss_and_grad(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+                          ptrdiff_t next, void *scratch, float *grad, fs_sums *sums) {
+    block *b = new_block(scratch, rows->n_features, rows->n_classes);
+    *sums = (fs_sums){0};
+    for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
+        const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
+        take_rows(b, rows, r, stop, stop < end ? stop : next);
+        block_logits(b, rows, packed);
+        block_loss_and_residuals(b, sums);
+        block_gradient(b, rows, grad, r > begin);
+    }
+}
+
+static void loss(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+                 void *scratch, fs_sums *sums) {
+    block *b = new_block(scratch, rows->n_features, rows->n_classes);
+    *sums = (fs_sums){0};
+    for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
+        const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
+        take_rows(b, rows, r, stop, stop < end ? stop : -1);
+        block_logits(b, rows, packed);
+        block_loss(b, sums);
+    }
+}
+
+static void logits(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+                   void *scratch, float *out) {
+    block *b = new_block(scratch, rows->n_features, rows->n_classes);
+    for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
+        const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
+        take_rows(b, rows, r, stop, stop < end ? stop : -1);
+        block_logits(b, rows, packed);
+        for (ptrdiff_t i = 0; i < b->n_rows; i++)
+            for (ptrdiff_t k = 0; k < b->n_classes; k++)
+                out[(r + i) * b->n_classes + k] = b->z[k * FS_BLOCK_ROWS + i];
+    }
+}
+
+static void softmax(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t n_classes,
+                    int log, void *scratch, float *out) {
+    block *b = new_block(scratch, 0, n_classes);
+    for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
+        b->n_rows = min_of(FS_BLOCK_ROWS, end - r);
+        for (ptrdiff_t i = 0; i < b->n_rows; i++)
+            for (ptrdiff_t k = 0; k < n_classes; k++)
+                b->z[k * FS_BLOCK_ROWS + i] = logits[(r + i) * n_classes + k];
+        pad_columns(b);
+        for (ptrdiff_t i = 0; i < b->n_rows; i += FS_LANES) {
+            vi argmax;
+            const vf max = row_max(b, i, &argmax);
+            if (!log) {
+                softmax_columns(b, i, max);
+                continue;
+            }
+            vf sum = {0};
+            for (ptrdiff_t k = 0; k < n_classes; k++)
+                sum += v_exp(v_load(b->z + k * FS_BLOCK_ROWS + i) - max);
+            const vf log_sum = v_log(sum);
+            for (ptrdiff_t k = 0; k < n_classes; k++) {
+                float *zk = b->z + k * FS_BLOCK_ROWS + i;
+                v_store(zk, (v_load(zk) - max) - log_sum);
+            }
+        }
+        for (ptrdiff_t i = 0; i < b->n_rows; i++)
+            for (ptrdiff_t k = 0; k < n_classes; k++)
+                out[(r + i) * n_classes + k] = b->z[k * FS_BLOCK_ROWS + i];
+    }
+}
+
+/* ---- over parameters ---- */
+
+static void reduce(float *partials, ptrdiff_t stride, ptrdiff_t n_partials, ptrdiff_t begin,
+                   ptrdiff_t end) {
+    for (ptrdiff_t apart = 1; apart < n_partials; apart *= 2)
+        for (ptrdiff_t c = 0; c + apart < n_partials; c += 2 * apart) {
+            float *sum = partials + c * stride;
+            const float *other = sum + apart * stride;
+            for (ptrdiff_t i = begin; i < end; i += FS_LANES)
+                v_store(sum + i, v_load(sum + i) + v_load(other + i));
+        }
+}
+
+/* g += weight_decay * w;  v = momentum * v + (1 - dampening) * g, at the first step v = g;
+ * w -= lr * (nesterov ? g + momentum * v : v). Source: torch.optim.SGD. */
+FS_INLINE vf updated(vf w, vf g, vf *v, float grad_scale, float weight_decay, const fs_sgd *s) {
+    g = g * grad_scale;
+    if (weight_decay != 0.0f) g = v_fma(v_set(weight_decay), w, g);
+    if (v) {
+        *v = s->first_step ? g : v_fma(v_set(s->momentum), *v, (1.0f - s->dampening) * g);
+        g = s->nesterov ? v_fma(v_set(s->momentum), *v, g) : *v;
+    }
+    return v_fma(v_set(-s->lr), g, w);
+}
+
+static void update(float *param, const float *grad, float *velocity, ptrdiff_t n, float grad_scale,
+                   float weight_decay, const fs_sgd *sgd) {
+    const ptrdiff_t n_full = n / FS_LANES * FS_LANES;
+    if (!velocity)
+        for (ptrdiff_t i = 0; i < n_full; i += FS_LANES)
+            v_store(param + i, updated(v_load(param + i), v_load(grad + i), NULL, grad_scale,
+                                       weight_decay, sgd));
+    else
+        for (ptrdiff_t i = 0; i < n_full; i += FS_LANES) {
+            vf v = v_load(velocity + i);
+            v_store(param + i, updated(v_load(param + i), v_load(grad + i), &v, grad_scale,
+                                       weight_decay, sgd));
+            v_store(velocity + i, v);
+        }
+    if (n_full < n) { /* by the same vector code, so that the bits do not depend on the layout */
+        float w[FS_LANES] = {0}, g[FS_LANES] = {0}, v[FS_LANES] = {0};
+        const size_t rest = (size_t)(n - n_full) * sizeof(float);
+        memcpy(w, param + n_full, rest);
+        memcpy(g, grad + n_full, rest);
+        if (velocity) memcpy(v, velocity + n_full, rest);
+        update(w, g, velocity ? v : NULL, FS_LANES, grad_scale, weight_decay, sgd);
+        memcpy(param + n_full, w, rest);
+        if (velocity) memcpy(velocity + n_full, v, rest);
+    }
+}
+
+/* ---- exp.h over arrays ---- */
+
+#define OVER_ARRAY(name, function)                                   \
+    static void name(const float *x, float *out, ptrdiff_t n) {      \
+        for (ptrdiff_t i = 0; i < n; i += FS_LANES) {                \
+            float lanes[FS_LANES] = {0};                             \
+            const size_t bytes = sizeof(float) * (size_t)min_of(FS_LANES, n - i); \
+            memcpy(lanes, x + i, bytes);                             \
+            v_store(lanes, function(v_load(lanes)));                 \
+            memcpy(out + i, lanes, bytes);                           \
+        }                                                            \
+    }
+OVER_ARRAY(exp_array, v_exp)
+OVER_ARRAY(log_array, v_log)
+
+extern const fs_kernels FS_KERNELS;
+const fs_kernels FS_KERNELS = {
+    .isa = FS_ISA_NAME,
+    .packed_size = packed_size,
+    .packed_bias_offset = packed_bias_offset,
+    .scratch_bytes = scratch_bytes,
+    .pack = pack,
+    .unpack = unpack,
+    .loss_and_grad = loss_and_grad,
+    .loss = loss,
+    .logits = logits,
+    .softmax = softmax,
+    .reduce = reduce,
+    .update = update,
+    .exp = exp_array,
+    .log = log_array,
+};

@@ -1,0 +1,133 @@
+/* vec.h: the vector vocabulary of the kernels, in the vector extensions of GCC and Clang.
+ *
+ * Width and register blocks follow from the ISA that the build names (FS_ISA_*); this is the only
+ * file with a condition on the ISA. Measured with GCC 12: equal to intrinsics in time and bits.
+ * Only the fused multiply-add is an intrinsic: left to -ffp-contract, the compiler chooses anew in
+ * each inlined copy which product of a * b + c * d to round, and equal sources give unequal bits.
+ */
+#ifndef FS_VEC_H
+#define FS_VEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define FS_INLINE static inline __attribute__((always_inline))
+
+/* FS_CLASSES: classes of a register block; with 2 rows (forward) or 2 vectors of features
+ * (backward) it takes 2 * FS_CLASSES accumulators out of 32 or 16 vector registers. */
+#if defined(FS_ISA_X86_64_V4)
+#  if !defined(__AVX512F__) || !defined(__AVX512VL__)
+#    error "FS_ISA_X86_64_V4 needs -march=x86-64-v4"
+#  endif
+#  define FS_ISA_NAME "x86-64-v4"
+#  define FS_KERNELS fs_kernels_x86_64_v4
+#  define FS_LANES 16
+#  define FS_CLASSES 10
+#  include <immintrin.h>
+#  define FS_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#elif defined(FS_ISA_X86_64_V3)
+#  if !defined(__AVX2__) || !defined(__FMA__)
+#    error "FS_ISA_X86_64_V3 needs -march=x86-64-v3"
+#  endif
+#  define FS_ISA_NAME "x86-64-v3"
+#  define FS_KERNELS fs_kernels_x86_64_v3
+#  define FS_LANES 8
+#  define FS_CLASSES 5
+#  include <immintrin.h>
+#  define FS_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#elif defined(FS_ISA_X86_64_V2)
+#  if !defined(__SSE4_2__) || defined(__AVX__)
+#    error "FS_ISA_X86_64_V2 needs -march=x86-64-v2"
+#  endif
+#  define FS_ISA_NAME "x86-64-v2"
+#  define FS_KERNELS fs_kernels_x86_64_v2
+#  define FS_LANES 4
+#  define FS_CLASSES 5
+#  define FS_FMA(a, b, c) ((a) * (b) + (c))
+#elif defined(FS_ISA_NEON)
+#  if !defined(__ARM_NEON)
+#    error "FS_ISA_NEON needs a target with NEON"
+#  endif
+#  define FS_ISA_NAME "neon"
+#  define FS_KERNELS fs_kernels_neon
+#  define FS_LANES 4
+#  define FS_CLASSES 10
+#  include <arm_neon.h>
+#  define FS_FMA(a, b, c) ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
+#elif defined(FS_ISA_BASELINE)
+#  define FS_ISA_NAME "baseline"
+#  define FS_KERNELS fs_kernels_baseline
+#  define FS_LANES 4
+#  define FS_CLASSES 5
+#  define FS_FMA(a, b, c) ((a) * (b) + (c))
+#else
+#  error "the build names no FS_ISA_*"
+#endif
+
+#define FS_VECTOR_BYTES (4 * FS_LANES)
+
+typedef float vf __attribute__((vector_size(FS_VECTOR_BYTES)));
+typedef int32_t vi __attribute__((vector_size(FS_VECTOR_BYTES)));
+typedef vf vf_unaligned __attribute__((aligned(4), may_alias));
+
+FS_INLINE vf v_load(const float *p) { return *(const vf_unaligned *)p; }
+FS_INLINE void v_store(float *p, vf v) { *(vf_unaligned *)p = v; }
+FS_INLINE vf v_set(float a) { return a - (vf){0}; }
+FS_INLINE vi v_seti(int32_t a) { return a - (vi){0}; }
+
+/* a * b + c, rounded once where the ISA has it */
+FS_INLINE vf v_fma(vf a, vf b, vf c) { return FS_FMA(a, b, c); }
+
+/* mask ? a : b, lane by lane; a mask is the result of a comparison, all ones or all zeros */
+FS_INLINE vf v_select(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
+FS_INLINE vi v_selecti(vi mask, vi a, vi b) { return (mask & a) | (~mask & b); }
+
+/* __builtin_convertvector from bytes is scalarised by GCC 12; the element loop is not. */
+FS_INLINE vf v_load_u8(const uint8_t *p) {
+    vi widened = {0};
+    for (int lane = 0; lane < FS_LANES; lane++) widened[lane] = p[lane];
+    return __builtin_convertvector(widened, vf);
+}
+
+/* One level of a transposing sum: the lanes of a and b come in runs of `2 * half`, and go out in
+ * runs of `half`, those of a first. log2(FS_LANES) levels sum FS_LANES vectors at once, with half
+ * the shuffles of as many single sums. */
+#if FS_LANES == 16
+#  define FS_HALVES(a, b, h) \
+    (h == 8   ? __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) + \
+                __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31) \
+     : h == 4 ? __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) + \
+                __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31) \
+     : h == 2 ? __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) + \
+                __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31) \
+              : __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) + \
+                __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31))
+#elif FS_LANES == 8
+#  define FS_HALVES(a, b, h) \
+    (h == 4   ? __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + \
+                __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15) \
+     : h == 2 ? __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13) + \
+                __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15) \
+              : __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + \
+                __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15))
+#else
+#  define FS_HALVES(a, b, h) \
+    (h == 2 ? __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7) \
+            : __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7))
+#endif
+
+/* v[0..n) become their horizontal sums, in the lanes of v[0], v[1], ... in order. n is a constant. */
+FS_INLINE void v_sum_each(vf *v, int n) {
+    for (int half = FS_LANES / 2; half >= 1; half /= 2) {
+        for (int i = 0; i < n; i += 2) {
+            vf b = i + 1 < n ? v[i + 1] : (vf){0};
+            v[i / 2] = FS_HALVES(v[i], b, half);
+        }
+        n = (n + 1) / 2;
+    }
+}
+
+FS_INLINE void v_prefetch(const void *p) { __builtin_prefetch(p, 0, 3); }
+
+#endif

@@ -1,0 +1,149 @@
+"""The contract that every backend fulfils, and the choice of one.
+
+A backend is a module with the functions of `Backend`, no more and no fewer. Arrays come checked by
+`checks` to the same exceptions; parameters are updated in place. Within a backend, and bit for bit:
+
+- ``train_step`` is ``loss_and_grad``, then ``sgd_update``;
+- ``train_epoch`` is a loop of ``train_step``;
+- nothing depends on ``num_threads``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from functools import cache
+from typing import Any, Protocol, cast
+
+from .checks import Array
+from .optim import SGD, Velocity
+
+__all__ = ["BACKENDS", "Backend", "available_backends", "get_backend"]
+
+BACKENDS = ("cython", "numpy")  # best first
+
+
+class Backend(Protocol):
+    """The fused step and its parts.
+
+    Shapes: x (N, D) or (N, H, W) and the like, float32 or uint8, each feature multiplied by
+    ``scale``; target (N,) of integers; weight and its gradient (K, D), bias and its gradient
+    (K,), float32. Losses are sums over rows, in double.
+    """
+
+    name: str
+
+    def loss_and_grad(
+        self,
+        x: Any,
+        target: Any,
+        weight: Array,
+        bias: Array,
+        *,
+        scale: float = 1.0,
+        num_threads: int | None = None,
+    ) -> tuple[float, Array, Array]:
+        """Summed loss, and its gradients for weight and bias."""
+
+    def sgd_update(
+        self,
+        weight: Array,
+        bias: Array,
+        grad_weight: Array,
+        grad_bias: Array,
+        batch_size: int,
+        sgd: SGD,
+        velocity: Velocity | None = None,
+    ) -> None:
+        """One update by the gradients of a loss that was summed over batch_size rows."""
+
+    def train_step(
+        self,
+        x: Any,
+        target: Any,
+        weight: Array,
+        bias: Array,
+        sgd: SGD,
+        velocity: Velocity | None = None,
+        *,
+        scale: float = 1.0,
+        num_threads: int | None = None,
+    ) -> tuple[float, int]:
+        """One update by the mean gradient; summed loss and correct predictions before it."""
+
+    def train_epoch(
+        self,
+        x: Any,
+        target: Any,
+        order: Any,
+        batch_size: int,
+        weight: Array,
+        bias: Array,
+        sgd: SGD,
+        velocity: Velocity | None = None,
+        *,
+        scale: float = 1.0,
+        num_threads: int | None = None,
+    ) -> tuple[float, int]:
+        """A step for each batch_size rows of x[order], the last with what is left; their sums.
+
+        order is (M,) of row indices, in which a row may occur any number of times, or None for
+        all rows as they come.
+        """
+
+    def evaluate(
+        self,
+        x: Any,
+        target: Any,
+        weight: Array,
+        bias: Array,
+        *,
+        scale: float = 1.0,
+        num_threads: int | None = None,
+    ) -> tuple[float, int]:
+        """Summed loss, and correct predictions: the first largest logit is the target's."""
+
+    def predict_logits(
+        self,
+        x: Any,
+        weight: Array,
+        bias: Array,
+        *,
+        scale: float = 1.0,
+        num_threads: int | None = None,
+    ) -> Array:
+        """Logits (N, K)."""
+
+    def softmax(self, logits: Array, *, num_threads: int | None = None) -> Array:
+        """Softmax over the classes of logits (B, K)."""
+
+    def log_softmax(self, logits: Array, *, num_threads: int | None = None) -> Array:
+        """Logarithm of the softmax over the classes of logits (B, K)."""
+
+
+@cache
+def available_backends() -> tuple[str, ...]:
+    """Names of the backends that can be used here, best first."""
+    return tuple(name for name in BACKENDS if importlib.util.find_spec(f"{__package__}._{name}"))
+
+
+def get_backend(name: str = "auto") -> Backend:
+    """The backend of that `name`: "cython", "numpy", or "auto" for the best one there is.
+
+    Raises
+    ------
+    ValueError
+        There is no backend of that name.
+    ImportError
+        It is not available here.
+
+    Examples
+    --------
+    >>> get_backend("numpy").name
+    'numpy'
+    """
+    if name == "auto":
+        name = available_backends()[0]
+    if name not in BACKENDS:
+        raise ValueError(f"backend must be one of {('auto', *BACKENDS)}, got {name!r}")
+    return cast(Backend, importlib.import_module(f"{__package__}._{name}"))

@@ -1,0 +1,182 @@
+"""The one place that validates arrays: shapes, dtypes, contiguity, labels.
+
+Every function returns what it was given in the form that the kernels take, or raises a
+``TypeError`` or ``ValueError`` that says what was got and what was expected. None copies the rows.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .optim import SGD, Velocity
+
+Array = npt.NDArray[Any]
+
+FLOAT32 = (np.dtype(np.float32),)
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # what the NumPy oracle takes
+_UINT8 = np.dtype(np.uint8)
+
+
+def _names(dtypes: tuple[np.dtype[Any], ...]) -> str:
+    return " or ".join(dtype.name for dtype in dtypes)
+
+
+def _contiguous(name: str, array: Array) -> None:
+    if not array.flags.c_contiguous:
+        raise ValueError(
+            f"{name} must be C-contiguous, got shape {array.shape} with strides {array.strides}; "
+            f"np.ascontiguousarray makes a contiguous copy"
+        )
+
+
+def rows(
+    x: Any, n_features: int | None = None, *, floats: tuple[np.dtype[Any], ...] = FLOAT32
+) -> Array:
+    """`x` as (N, D) rows of `floats` or uint8: trailing dimensions are flattened, not copied."""
+    x = np.asarray(x)
+    if x.dtype != _UINT8 and x.dtype not in floats:
+        raise TypeError(
+            f"x must be {_names((*floats, _UINT8))}, got {x.dtype}; convert it once with "
+            f"x.astype(np.float32)"
+        )
+    if x.ndim < 2:
+        raise ValueError(f"x must be (N, D) or (N, H, W) and the like, got shape {x.shape}")
+    _contiguous("x", x)
+    if x.ndim > 2:
+        x = x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
+    if x.shape[1] == 0 or (n_features is not None and x.shape[1] != n_features):
+        expected = "at least 1" if n_features is None else f"{n_features} as the weight has"
+        raise ValueError(f"x has {x.shape[1]} features, expected {expected}")
+    return x
+
+
+def parameters(
+    weight: Any,
+    bias: Any,
+    *,
+    names: tuple[str, str] = ("weight", "bias"),
+    shape: tuple[int, int] | None = None,
+    floats: tuple[np.dtype[Any], ...] = FLOAT32,
+    writeable: bool = False,
+) -> tuple[Array, Array]:
+    """A (K, D) `weight` and a (K,) `bias`, K >= 2, D >= 1, or arrays of just their `shape`."""
+    for name, array, ndim in zip(names, (weight, bias), (2, 1), strict=True):
+        if not isinstance(array, np.ndarray) or array.dtype not in floats:
+            got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise TypeError(f"{name} must be an array of {_names(floats)}, got {got}")
+        if array.ndim != ndim:
+            form = "(K, D)" if ndim == 2 else "(K,)"
+            raise ValueError(f"{name} must be {form}, got shape {array.shape}")
+        _contiguous(name, array)
+        if writeable and not array.flags.writeable:
+            raise ValueError(f"{name} is read-only, and would be updated in place")
+    n_classes, n_features = weight.shape
+    if shape is not None and weight.shape != shape:
+        raise ValueError(f"{names[0]} must have shape {shape}, got {weight.shape}")
+    if n_classes < 2 or n_features < 1:
+        raise ValueError(f"{names[0]} must be (K, D), K >= 2, D >= 1, got shape {weight.shape}")
+    if bias.shape != (n_classes,):
+        raise ValueError(f"{names[1]} must have shape ({n_classes},), got {bias.shape}")
+    if bias.dtype != weight.dtype:
+        raise TypeError(f"{names[1]} must be {weight.dtype} as {names[0]}, got {bias.dtype}")
+    return weight, bias
+
+
+def targets(target: Any, n_rows: int, n_classes: int) -> npt.NDArray[np.int32]:
+    """`target` as (n_rows,) int32 in [0, n_classes): an array of another integer type is copied."""
+    target = np.asarray(target)
+    if target.dtype.kind not in "iu":
+        raise TypeError(f"target must be an array of integers, got {target.dtype}")
+    if target.shape != (n_rows,):
+        raise ValueError(f"target must have shape ({n_rows},) as x has rows, got {target.shape}")
+    if n_rows and not (target.min() >= 0 and target.max() < n_classes):
+        wrong = int(np.flatnonzero((target < 0) | (target >= n_classes))[0])
+        raise ValueError(
+            f"target[{wrong}] is {target[wrong]}, expected 0 <= target < {n_classes} (n_classes)"
+        )
+    return np.ascontiguousarray(target, np.int32)
+
+
+def row_order(order: Any, n_rows: int) -> npt.NDArray[np.int64] | None:
+    """`order` as int64 indices in [0, n_rows), in any number; None stays None."""
+    if order is None:
+        return None
+    order = np.asarray(order)
+    if order.dtype.kind not in "iu":
+        raise TypeError(f"order must be an array of integers, got {order.dtype}")
+    if order.ndim != 1:
+        raise ValueError(f"order must be one-dimensional, got shape {order.shape}")
+    if order.size and not (order.min() >= 0 and order.max() < n_rows):
+        wrong = int(np.flatnonzero((order < 0) | (order >= n_rows))[0])
+        raise ValueError(f"order[{wrong}] is {order[wrong]}, expected 0 <= order < {n_rows} rows")
+    return np.ascontiguousarray(order, np.int64)
+
+
+def positive_int(name: str, value: Any) -> int:
+    """`value` as an int >= 1."""
+    try:
+        n = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if n < 1:
+        raise ValueError(f"{name} must be >= 1, got {n}")
+    return n
+
+
+def default_scale(dtype: np.dtype[Any]) -> float:
+    """What a feature is multiplied by where nothing is said: uint8 rows are pixels."""
+    return 1 / 255 if dtype == _UINT8 else 1.0
+
+
+def row_scale(scale: Any) -> float:
+    """`scale`, by which each feature is multiplied, as a finite float."""
+    try:
+        number = float(scale)
+    except (TypeError, ValueError):
+        raise TypeError(f"scale must be a number, got {scale!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"scale must be finite, got {scale!r}")
+    return number
+
+
+def not_empty(n_rows: int) -> None:
+    """A mean over no rows has no gradient."""
+    if n_rows == 0:
+        raise ValueError("x has no rows, expected at least 1")
+
+
+def velocity_of(sgd: SGD, velocity: Velocity | None, weight: Array) -> Velocity | None:
+    """The velocity that an update by `sgd` uses: None without momentum."""
+    if not isinstance(sgd, SGD):
+        raise TypeError(f"sgd must be an SGD, got {type(sgd).__name__}")
+    if sgd.momentum == 0:
+        return None
+    if not isinstance(velocity, Velocity):
+        raise TypeError(
+            f"momentum={sgd.momentum} needs a Velocity to remember, got {type(velocity).__name__}"
+        )
+    parameters(
+        velocity.weight,
+        velocity.bias,
+        names=("velocity.weight", "velocity.bias"),
+        shape=weight.shape,
+        floats=(weight.dtype,),
+        writeable=True,
+    )
+    return velocity
+
+
+def logits_matrix(logits: Any, *, floats: tuple[np.dtype[Any], ...] = FLOAT32) -> Array:
+    """`logits` as a contiguous (B, K) array."""
+    if not isinstance(logits, np.ndarray) or logits.dtype not in floats:
+        got = logits.dtype if isinstance(logits, np.ndarray) else type(logits).__name__
+        raise TypeError(f"logits must be an array of {_names(floats)}, got {got}")
+    if logits.ndim != 2 or logits.shape[1] == 0:
+        raise ValueError(f"logits must be (B, K) with K >= 1, got shape {logits.shape}")
+    _contiguous("logits", logits)
+    return logits

@@ -1,0 +1,59 @@
+"""How many threads the kernels use."""
+
+from __future__ import annotations
+
+import operator
+import os
+
+__all__ = ["get_num_threads", "set_num_threads"]
+
+_num_threads: int | None = None
+
+
+def _default() -> int:
+    """``OMP_NUM_THREADS``, or else the cores that this process may run on."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if first.isdigit() and int(first) > 0:
+        return int(first)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def get_num_threads() -> int:
+    """The number of threads used where ``num_threads`` is None.
+
+    Until `set_num_threads` is called it is ``OMP_NUM_THREADS`` or, where that is not set, the
+    number of cores that this process may run on. It never changes a result, not by a bit.
+
+    Examples
+    --------
+    >>> get_num_threads() >= 1
+    True
+    """
+    return _default() if _num_threads is None else _num_threads
+
+
+def set_num_threads(n: int | None) -> None:
+    """Sets the number of threads used where ``num_threads`` is None; None restores the default.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `n` is not an integer, or less than 1.
+    """
+    global _num_threads
+    _num_threads = None if n is None else check_num_threads(n)
+
+
+def check_num_threads(num_threads: int | None) -> int:
+    """`num_threads` as a positive int, None meaning `get_num_threads`."""
+    if num_threads is None:
+        return get_num_threads()
+    try:
+        n = operator.index(num_threads)
+    except TypeError:
+        raise TypeError(f"num_threads must be an integer or None, got {num_threads!r}") from None
+    if n < 1:
+        raise ValueError(f"num_threads must be >= 1, got {n}")
+    return n
