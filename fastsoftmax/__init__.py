@@ -1,0 +1,89 @@
+"""The fastest way to train softmax regression on CPUs.
+
+>>> import fastsoftmax as fs
+>>> result = fs.train("synthetic", epochs=1)
+>>> result.history.test_accuracy[0] > 0.6
+True
+"""
+
+from importlib import import_module as _import_module
+from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+try:
+    from . import _cython as _cython
+    from ._build_info import version as __version__
+except ModuleNotFoundError as _error:
+    if (_Path(__file__).parent / "meson.build").exists():
+        raise ImportError(
+            f"this is fastsoftmax's source folder, {_Path(__file__).parent}, which is not built: "
+            "run `pip install .` there, and start Python in another folder"
+        ) from _error
+    raise
+
+from .backends import available_backends, get_backend
+from .functional import log_softmax, sgd_step, softmax
+from .optim import SGD, Velocity
+from .threads import get_num_threads, set_num_threads
+
+if _TYPE_CHECKING:
+    from . import datasets, optim, plots
+    from .config import show_config
+    from .datasets import Dataset, DatasetUnavailableError, load_dataset
+    from .model import Evaluation, LinearClassifier
+    from .trainer import History, TrainResult, train
+
+# Public names that are imported at their first use: name -> module, "" for a module itself
+_LAZY = {
+    "Dataset": "datasets",
+    "DatasetUnavailableError": "datasets",
+    "Evaluation": "model",
+    "History": "trainer",
+    "LinearClassifier": "model",
+    "TrainResult": "trainer",
+    "datasets": "",
+    "load_dataset": "datasets",
+    "optim": "",
+    "plots": "",
+    "show_config": "config",
+    "train": "trainer",
+}
+
+__all__ = [
+    "SGD",
+    "Dataset",
+    "DatasetUnavailableError",
+    "Evaluation",
+    "History",
+    "LinearClassifier",
+    "TrainResult",
+    "Velocity",
+    "__version__",
+    "available_backends",
+    "datasets",
+    "get_backend",
+    "get_num_threads",
+    "load_dataset",
+    "log_softmax",
+    "optim",
+    "plots",
+    "set_num_threads",
+    "sgd_step",
+    "show_config",
+    "softmax",
+    "train",
+]
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _import_module(f".{_LAZY[name] or name}", __name__)
+    value = getattr(module, name) if _LAZY[name] else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,186 @@
+"""The command ``fastsoftmax``: train, evaluate, predict, info."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import _build_info
+from .config import show_config
+from .datasets import Dataset, load_dataset
+from .model import LinearClassifier
+from .trainer import train
+
+_DATA_HELP = (
+    "auto, fashion-mnist, synthetic, or an .npz file with arrays x_train, y_train, x_test, y_test "
+    "(default: %(default)s)"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command with these arguments; the exit code, 2 for an error of the user's."""
+    args = _parser().parse_args(argv)
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            args.run(args)
+        except (OSError, ImportError, RuntimeError, TypeError, ValueError) as error:
+            print(f"fastsoftmax: error: {_one_line(error)}", file=sys.stderr)
+            return 2
+    return 0
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())
+
+
+def _show_warning(message: Any, *_args: Any, **_kwargs: Any) -> None:
+    print(f"fastsoftmax: warning: {_one_line(message)}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastsoftmax", description="Softmax regression on the CPU, as fast as it goes."
+    )
+    parser.add_argument("--version", action="version", version=_build_info.version)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands.add_parser("train", help="train a model and show how it went"))
+
+    evaluate = commands.add_parser("evaluate", help="loss and accuracy of a saved model")
+    evaluate.set_defaults(run=_evaluate)
+    predict = commands.add_parser("predict", help="predicted labels of a saved model")
+    predict.set_defaults(run=_predict)
+    for command in (evaluate, predict):
+        command.add_argument("model", type=Path, help="a file that train --save wrote")
+        command.add_argument("--data", default="auto", help=_DATA_HELP)
+    predict.add_argument(
+        "--count", type=int, default=18, help="how many test rows (default: %(default)s)"
+    )
+    predict.add_argument("--plot", type=Path, metavar="FILE", help="also draw them here")
+
+    info = commands.add_parser("info", help="what was built and what is in use")
+    info.set_defaults(run=lambda args: show_config())
+    return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
+    parser.set_defaults(run=_train)
+    parser.add_argument("--data", default="auto", help=_DATA_HELP.partition(" (default")[0])
+    parser.add_argument("--epochs", type=int, default=10, help="passes over the data")
+    parser.add_argument("--batch-size", type=int, default=256, help="rows of a step")
+    parser.add_argument("--lr", type=float, default=0.1, help="learning rate")
+    parser.add_argument("--momentum", type=float, default=0.0, help="of the velocity")
+    parser.add_argument("--dampening", type=float, default=0.0, help="of the gradient's part")
+    parser.add_argument("--nesterov", action="store_true", help="Nesterov momentum")
+    parser.add_argument("--weight-decay", type=float, default=0.0, help="L2 penalty")
+    parser.add_argument("--no-shuffle", action="store_true", help="take the rows as they come")
+    parser.add_argument("--seed", type=int, default=0, help="of initial weight and shuffling")
+    parser.add_argument("--init-std", type=float, default=0.01, help="of the initial weight")
+    parser.add_argument("--backend", default="auto", help="auto, cython or numpy")
+    parser.add_argument("--num-threads", type=int, metavar="N", help="all cores if not given")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the model, safetensors")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves, .png or .svg")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write history and settings")
+
+
+def _data(name: str) -> Dataset:
+    """The dataset of that name, or the one in an .npz file of that name."""
+    path = Path(name)
+    if path.suffix != ".npz":
+        return load_dataset(name)
+    with np.load(path, allow_pickle=False) as arrays:
+        missing = {"x_train", "y_train", "x_test", "y_test"} - set(arrays.files)
+        if missing:
+            raise ValueError(f"{path} has no array {', '.join(sorted(missing))}")
+        n_classes = int(arrays["y_train"].max()) + 1
+        return Dataset(
+            arrays["x_train"],
+            arrays["y_train"],
+            arrays["x_test"],
+            arrays["y_test"],
+            tuple(str(k) for k in range(n_classes)),
+            path.name,
+        )
+
+
+def _train(args: argparse.Namespace) -> None:
+    for path in (args.save, args.plot, args.json):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise FileNotFoundError(f"the folder of {path} does not exist")
+    result = train(
+        _data(args.data),
+        batch_size=args.batch_size,
+        epochs=args.epochs,
+        lr=args.lr,
+        momentum=args.momentum,
+        dampening=args.dampening,
+        nesterov=args.nesterov,
+        weight_decay=args.weight_decay,
+        shuffle=not args.no_shuffle,
+        seed=args.seed,
+        init_std=args.init_std,
+        backend=args.backend,
+        num_threads=args.num_threads,
+    )
+    history = result.history
+    print(history)
+    n_epochs = f"{len(history)} epoch{'s' * (len(history) != 1)}"
+    if result.interrupted:
+        print(f"interrupted after {n_epochs}")
+    elif history.test_accuracy:
+        print(
+            f"\ntest accuracy {history.test_accuracy[-1]:.4f} on {result.dataset} after {n_epochs}, "
+            f"trained in {sum(history.seconds):.3f} s by the {result.backend} backend"
+        )
+    if args.save:
+        result.model.save(args.save)
+    if args.plot:
+        result.plot(args.plot)
+    if args.json:
+        record = {
+            "dataset": result.dataset,
+            "backend": result.backend,
+            "settings": result.model.settings,
+            "history": history.to_dict(),
+        }
+        args.json.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    model, data = LinearClassifier.load(args.model), _data(args.data)
+    for part, images, labels in (
+        ("train", data.train_images, data.train_labels),
+        ("test", data.test_images, data.test_labels),
+    ):
+        loss, accuracy = model.evaluate(images, labels)
+        print(f"{part:<6} loss {loss:.4f}  accuracy {accuracy:.4f}  ({data.name})")
+
+
+def _predict(args: argparse.Namespace) -> None:
+    model, data = LinearClassifier.load(args.model), _data(args.data)
+    if args.count < 1:
+        raise ValueError(f"--count must be >= 1, got {args.count}")
+    images, labels = data.test_images[: args.count], data.test_labels[: args.count]
+    names = model.class_names or tuple(str(label) for label in model.classes)
+    predicted = model.encode(model.predict(images))
+    probability = model.predict_proba(images).max(axis=1)
+    width = max(map(len, names))
+    for i, (true, k, p) in enumerate(zip(model.encode(labels), predicted, probability, strict=True)):
+        mark = "" if true == k else "  wrong"
+        print(f"{i:>5}  true {names[true]:<{width}}  predicted {names[k]:<{width}}  {p:.3f}{mark}")
+    if args.plot:
+        from .plots import predictions
+
+        predictions(model, images, labels, args.plot)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

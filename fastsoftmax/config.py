@@ -1,0 +1,45 @@
+"""What was built, and what is in use here."""
+
+from __future__ import annotations
+
+import platform
+
+import numpy as np
+
+from . import _build_info
+from .backends import available_backends, get_backend
+from .threads import get_num_threads
+
+__all__ = ["show_config"]
+
+
+def show_config() -> None:
+    """Prints version, compiler, instruction sets built and chosen, threads and backends.
+
+    Examples
+    --------
+    >>> show_config()  # doctest: +ELLIPSIS
+    fastsoftmax    ...
+    """
+    for name, value in _config().items():
+        print(f"{name:<14} {value}")
+
+
+def _config() -> dict[str, str]:
+    config = {
+        "fastsoftmax": _build_info.version,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "built by": f"{_build_info.compiler} for {_build_info.host}",
+    }
+    available = available_backends()
+    if "cython" in available:
+        from . import _cython
+
+        config["isas built"] = ", ".join(_cython.built_isas())
+        config["isas usable"] = ", ".join(_cython.supported_isas())
+        config["isa in use"] = _cython.selected_isa()
+    config["backends"] = ", ".join(available)
+    config["backend in use"] = get_backend().name
+    config["threads"] = str(get_num_threads())
+    return config

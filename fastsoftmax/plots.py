@@ -1,0 +1,169 @@
+"""Pictures of a training run and of a model. Needs matplotlib, ``pip install "fastsoftmax[plot]"``."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .model import LinearClassifier
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .trainer import History
+
+__all__ = ["curves", "predictions", "weights"]
+
+
+def _figure(width: float, height: float) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            'plots need matplotlib: pip install "fastsoftmax[plot]"', name="matplotlib"
+        ) from error
+    # without pyplot: no window, no backend to choose, nothing kept alive
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _finish(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
+    if path is not None:
+        figure.savefig(path, dpi=150)
+    return figure
+
+
+def curves(history: History, path: str | os.PathLike[str] | None = None) -> Figure:
+    """The book's three curves by epoch: training loss, training accuracy, test accuracy.
+
+    Parameters
+    ----------
+    history : History
+    path : path, optional
+        Where to write the picture, in the format of its suffix.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    """
+    figure = _figure(5.6, 3.6)
+    axes = figure.subplots()
+    epochs = np.arange(1, len(history) + 1)
+    axes.plot(epochs, history.train_loss, "-", label="train loss", marker=".")
+    axes.plot(epochs, history.train_accuracy, "--", label="train accuracy", marker=".")
+    if history.test_accuracy:
+        axes.plot(epochs, history.test_accuracy, "-.", label="test accuracy", marker=".")
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _finish(figure, path)
+
+
+def predictions(
+    model: LinearClassifier,
+    images: Any,
+    labels: Any = None,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    columns: int = 6,
+) -> Figure:
+    """Each picture under its true and its predicted label (the book's ``predict_ch3``).
+
+    Parameters
+    ----------
+    model : LinearClassifier
+    images : ndarray of float32 or uint8, shape (N, H, W)
+    labels : array_like, shape (N,), optional
+        The true ones.
+    path : path, optional
+        Where to write the picture, in the format of its suffix.
+    columns : int
+        Pictures in a line.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        `images` are not pictures.
+    """
+    images = np.asarray(images)
+    if images.ndim != 3 or len(images) == 0:
+        raise ValueError(f"images must be (N, H, W) with N >= 1, got shape {images.shape}")
+    predicted = model.encode(model.predict(images))
+    true = None if labels is None else model.encode(labels)
+    names = model.class_names or tuple(str(label) for label in model.classes)
+    n_rows = math.ceil(len(images) / columns)
+    figure = _figure(1.5 * min(columns, len(images)), 1.9 * n_rows)
+    grid = figure.subplots(n_rows, min(columns, len(images)), squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for i, (axes, image) in enumerate(zip(grid.flat, images, strict=False)):
+        axes.imshow(image, cmap="gray_r")
+        title = names[predicted[i]] if true is None else f"{names[true[i]]}\n{names[predicted[i]]}"
+        wrong = true is not None and true[i] != predicted[i]
+        axes.set_title(title, fontsize=9, color="tab:red" if wrong else "black")
+    return _finish(figure, path)
+
+
+def weights(
+    model: LinearClassifier,
+    image_shape: tuple[int, int] | None = None,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    columns: int = 5,
+) -> Figure:
+    """The weight of each class as a picture: blue speaks for the class, red against it.
+
+    Parameters
+    ----------
+    model : LinearClassifier
+    image_shape : (H, W), optional
+        Of the pictures that it was trained on; None takes them to be square.
+    path : path, optional
+        Where to write the picture, in the format of its suffix.
+    columns : int
+        Pictures in a line.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        matplotlib is not installed.
+    ValueError
+        The features are not the pixels of such a picture.
+    """
+    side = math.isqrt(model.n_features)
+    height, width = image_shape or (side, side)
+    if height * width != model.n_features:
+        raise ValueError(
+            f"{model.n_features} features are not a picture of {height}x{width}; give image_shape"
+        )
+    names = model.class_names or tuple(str(label) for label in model.classes)
+    largest = float(abs(model.weight).max()) or 1.0
+    columns = min(columns, model.n_classes)
+    n_rows = math.ceil(model.n_classes / columns)
+    figure = _figure(1.6 * columns, 1.8 * n_rows)
+    grid = figure.subplots(n_rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, weight, name in zip(grid.flat, model.weight, names, strict=False):
+        picture = weight.reshape(height, width)
+        axes.imshow(picture, cmap="RdBu", vmin=-largest, vmax=largest)
+        axes.set_title(name, fontsize=9)
+    return _finish(figure, path)

@@ -1,0 +1,314 @@
+"""The training loop: one call of the backend for each epoch, and what came of it.
+
+The defaults are the job of *Dive into Deep Learning*, "Concise implementation of softmax
+regression" (https://d2l.ai/chapter_linear-classification/softmax-regression-concise.html).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import checks
+from .backends import get_backend
+from .checks import Array
+from .datasets import Dataset, load_dataset
+from .model import LinearClassifier
+from .optim import SGD, Schedule, Velocity
+from .threads import check_num_threads
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["History", "TrainResult", "train"]
+
+
+@dataclass
+class History:
+    """What was measured in each epoch, one entry an epoch.
+
+    Losses are means over the rows. Those of training are gathered in the pass that trains, each
+    batch before its update, as the book does it.
+    """
+
+    lr: list[float] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    test_loss: list[float] = field(default_factory=list)  # empty without validation data
+    test_accuracy: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # of training alone, shuffling included
+    eval_seconds: list[float] = field(default_factory=list)
+    samples_per_second: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.lr)
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """The lists by their names."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        columns = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name)]
+        headings = ["epoch", *(name for name, _ in columns)]
+        rows = [
+            [str(epoch + 1), *(_format(name, values[epoch]) for name, values in columns)]
+            for epoch in range(len(self))
+        ]
+        widths = [max(map(len, cells)) for cells in zip(headings, *rows, strict=True)]
+        lines = [
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in [headings, *rows]
+        ]
+        return "\n".join(lines)
+
+
+def _format(name: str, value: float) -> str:
+    if name == "lr":
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if name == "samples_per_second" else f"{value:.4f}"
+
+
+@dataclass
+class TrainResult:
+    """What `train` returns.
+
+    Attributes
+    ----------
+    model : LinearClassifier
+    history : History
+    dataset : str
+        Which data it really was: ``"fashion-mnist"``, ``"synthetic"``, or ``"arrays"``.
+    backend : str
+        Which backend did it.
+    interrupted : bool
+        Whether Ctrl-C ended it early: `model` is then as trained so far, and `history` has the
+        epochs that were complete.
+    """
+
+    model: LinearClassifier
+    history: History
+    dataset: str
+    backend: str
+    interrupted: bool = False
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """The book's curves: training loss, training accuracy, test accuracy, by epoch.
+
+        Written to `path` if given, in the format of its suffix. Needs matplotlib
+        (``pip install "fastsoftmax[plot]"``).
+        """
+        from .plots import curves
+
+        return curves(self.history, path)
+
+
+def train(
+    data: str | Dataset | tuple[Any, Any] = "auto",
+    *,
+    validation_data: tuple[Any, Any] | None = None,
+    batch_size: int = 256,
+    epochs: int = 10,
+    lr: float | Schedule = 0.1,
+    momentum: float = 0.0,
+    dampening: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    shuffle: bool = True,
+    seed: int | None = 0,
+    init_std: float = 0.01,
+    backend: str = "auto",
+    num_threads: int | None = None,
+    progress: bool | None = None,
+) -> TrainResult:
+    """Trains softmax regression by minibatch SGD; with no arguments, the book's job.
+
+    Parameters
+    ----------
+    data : str, Dataset or (X, y)
+        A name for `load_dataset`; or rows X, (N, D) or (N, H, W) and the like, float32 or uint8
+        (pixels, scaled by 1/255), C-contiguous, and labels y, (N,) integers or strings.
+    validation_data : (X, y), optional
+        Evaluated after each epoch. A dataset brings its own test part.
+    batch_size : int
+        Rows of a step; the last step of an epoch takes what is left.
+    epochs : int
+    lr : float or callable
+        Learning rate, or a function of the epoch (from 0) that returns it: see `optim`.
+    momentum, dampening, nesterov, weight_decay
+        As in `SGD`, which is as in ``torch.optim.SGD``.
+    shuffle : bool
+        Whether each epoch takes the rows in a new random order.
+    seed : int or None
+        Of the initial weight and the orders of the rows; None takes one from the system.
+    init_std : float
+        Standard deviation of the initial weight; the bias starts at 0.
+    backend : str
+        "auto" for the fastest there is.
+    num_threads : int, optional
+        `get_num_threads` of them where None. The result has the same bits for any.
+    progress : bool, optional
+        Whether to show a progress bar; None: if standard error is a terminal.
+
+    Returns
+    -------
+    TrainResult
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not of that kind.
+    DatasetUnavailableError
+        `data` is ``"fashion-mnist"``, and it cannot be had.
+
+    Warns
+    -----
+    UserWarning
+        `data` is ``"auto"``, and Fashion-MNIST cannot be had: the stand-in is used.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.standard_normal((1000, 20), dtype=np.float32)
+    >>> y = (X[:, 0] > X[:, 1]).astype(int)
+    >>> result = train((X, y), epochs=5, lr=0.5)
+    >>> result.history.train_accuracy[-1] > 0.95
+    True
+    >>> result.model.predict(X[:3])
+    array([1, 1, 0])
+    """
+    batch_size = checks.positive_int("batch_size", batch_size)
+    epochs = checks.positive_int("epochs", epochs)
+    num_threads = check_num_threads(num_threads)
+    init_std = _init_std(init_std)
+    sgds = [
+        SGD(lr(epoch) if callable(lr) else lr, momentum, dampening, nesterov, weight_decay)
+        for epoch in range(epochs)
+    ]
+    steps = get_backend(backend)
+
+    x, y, classes, class_names, name, test = _load(data, validation_data)
+    x, test_x = checks.rows(x), None
+    checks.not_empty(len(x))
+    rng = np.random.default_rng(seed)
+    weight = rng.standard_normal((len(classes), x.shape[1]), np.float32) * np.float32(init_std)
+    settings: dict[str, Any] = {
+        "data": name, "batch_size": batch_size, "epochs": epochs, "lr": [s.lr for s in sgds],
+        "momentum": momentum, "dampening": dampening, "nesterov": nesterov,
+        "weight_decay": weight_decay, "shuffle": shuffle, "seed": seed, "init_std": init_std,
+    }  # fmt: skip
+    model = LinearClassifier(
+        weight,
+        np.zeros(len(classes), np.float32),
+        classes,
+        class_names=class_names,
+        settings=settings,
+    )
+    target = checks.targets(model.encode(y), len(x), len(classes))
+    if test is not None:
+        test_x = checks.rows(test[0], x.shape[1])
+        test_target = checks.targets(model.encode(test[1]), len(test_x), len(classes))
+    velocity = Velocity.of(model.weight, model.bias) if momentum else None
+
+    result = TrainResult(model, History(), name, steps.name)
+    history = result.history
+    bar = _progress_bar(progress, epochs)
+    try:
+        for sgd in sgds:
+            start = time.perf_counter()
+            order = rng.permutation(len(x)) if shuffle else None
+            loss, correct = steps.train_epoch(
+                x,
+                target,
+                order,
+                batch_size,
+                model.weight,
+                model.bias,
+                sgd,
+                velocity,
+                scale=checks.default_scale(x.dtype),
+                num_threads=num_threads,
+            )
+            seconds = time.perf_counter() - start
+            if test_x is not None and len(test_x):
+                test_loss, test_correct = steps.evaluate(
+                    test_x,
+                    test_target,
+                    model.weight,
+                    model.bias,
+                    scale=checks.default_scale(test_x.dtype),
+                    num_threads=num_threads,
+                )
+                history.eval_seconds.append(time.perf_counter() - start - seconds)
+                history.test_loss.append(test_loss / len(test_x))
+                history.test_accuracy.append(test_correct / len(test_x))
+            history.lr.append(sgd.lr)
+            history.train_loss.append(loss / len(x))
+            history.train_accuracy.append(correct / len(x))
+            history.seconds.append(seconds)
+            history.samples_per_second.append(len(x) / seconds)
+            bar(history)
+    except KeyboardInterrupt:
+        result.interrupted = True
+    finally:
+        bar(None)
+    return result
+
+
+def _init_std(init_std: float) -> float:
+    std = checks.row_scale(init_std)
+    if std < 0:
+        raise ValueError(f"init_std must be >= 0, got {init_std!r}")
+    return std
+
+
+def _load(
+    data: str | Dataset | tuple[Any, Any], validation_data: tuple[Any, Any] | None
+) -> tuple[Any, Any, Array, tuple[str, ...] | None, str, tuple[Any, Any] | None]:
+    """Rows, labels, classes, their names, the name of the data, and the test pair."""
+    if isinstance(data, str):
+        data = load_dataset(data)
+    if validation_data is not None:
+        validation_data = _pair("validation_data", validation_data)
+    if isinstance(data, Dataset):
+        test = validation_data or (data.test_images, data.test_labels)
+        classes = np.arange(len(data.class_names))
+        return data.train_images, data.train_labels, classes, data.class_names, data.name, test
+    x, y = _pair("data", data)
+    classes = np.unique(np.asarray(y))
+    if len(classes) < 2:
+        raise ValueError(f"labels must be of at least 2 classes, got {classes.tolist()}")
+    return x, y, classes, None, "arrays", validation_data
+
+
+def _pair(name: str, data: Any) -> tuple[Any, Any]:
+    if not isinstance(data, (tuple, list)) or len(data) != 2:
+        or_else = "a dataset or " if name == "data" else ""
+        raise TypeError(f"{name} must be {or_else}a pair (X, y), got {type(data).__name__}")
+    return data[0], data[1]
+
+
+def _progress_bar(progress: bool | None, epochs: int) -> Callable[[History | None], None]:
+    """A function to call after each epoch, and with None at the end."""
+    if not (sys.stderr.isatty() if progress is None else progress):
+        return lambda history: None
+    from tqdm import tqdm
+
+    bar = tqdm(total=epochs, unit="epoch", leave=False)
+
+    def show(history: History | None) -> None:
+        if history is None:
+            bar.close()
+            return
+        shown = {"loss": history.train_loss[-1], "accuracy": history.train_accuracy[-1]}
+        if history.test_accuracy:
+            shown["test"] = history.test_accuracy[-1]
+        bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items()}, refresh=False)
+        bar.update()
+
+    return show
