@@ -140,9 +140,9 @@ FS_INLINE vf load_features(const char *row, ptrdiff_t vector, const int is_uint8
 /* Takes the rows at [begin, end) into the block; those from `next` on are to be prefetched. */
 static void take_rows(block *b, const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end,
                       ptrdiff_t next) {
-    const ptrdiff_t n = b->n_rows = end - begin, padded = round_up(n, 2);
+    const ptrdiff_t n = b->n_rows = end - begin, padded = round_up(n, FS_WIDE);
     for (ptrdiff_t r = 0; r < n; r++) b->row[r] = row_at(rows, begin + r);
-    if (n < padded) b->row[n] = b->row[n - 1];
+    for (ptrdiff_t r = n; r < padded; r++) b->row[r] = b->row[n - 1];
     for (ptrdiff_t i = 0; i < PREFETCH_NEXT; i++)
         b->row[padded + i] =
             next >= 0 ? row_at(rows, min_of(next + i, rows->n_rows - 1)) : b->row[n - 1];
@@ -170,12 +170,11 @@ static void take_rows(block *b, const fs_rows *rows, ptrdiff_t begin, ptrdiff_t 
 
 /* ---- forward ---- */
 
-/* acc[2 * k] and acc[2 * k + 1] += products of a vector of features of two rows with w (n, LANES) */
-FS_INLINE void multiply_two_rows(vf *acc, vf x0, vf x1, const float *w, const int n) {
+/* acc (n, FS_WIDE) += w (n, FS_LANES) times a vector of features of each of FS_WIDE rows */
+FS_INLINE void multiply(vf *acc, const vf *x, const float *w, const int n) {
     for (int k = 0; k < n; k++) {
         const vf wk = v_load(w + k * FS_LANES);
-        acc[2 * k] = v_fma(x0, wk, acc[2 * k]);
-        acc[2 * k + 1] = v_fma(x1, wk, acc[2 * k + 1]);
+        for (int i = 0; i < FS_WIDE; i++) acc[k * FS_WIDE + i] = v_fma(x[i], wk, acc[k * FS_WIDE + i]);
     }
 }
 
@@ -186,39 +185,38 @@ FS_INLINE void forward_block(const block *b, const float *w, const float *bias, 
     const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
     const int per_line = LINE / vector_bytes;
     const ptrdiff_t w_vector = n * FS_LANES;
-    for (ptrdiff_t r = 0; r < b->n_rows; r += 2) {
-        const char *row0 = b->row[r], *row1 = b->row[r + 1];
-        const char *ahead0 = b->row[r + PREFETCH_ROWS], *ahead1 = b->row[r + PREFETCH_ROWS + 1];
-        vf acc[2 * FS_CLASSES];
-        for (int i = 0; i < 2 * n; i++) acc[i] = (vf){0};
+    for (ptrdiff_t r = 0; r < b->n_rows; r += FS_WIDE) {
+        const char *const *row = b->row + r, *const *ahead = row + PREFETCH_ROWS;
+        vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDE];
+        for (int i = 0; i < n * FS_WIDE; i++) acc[i] = (vf){0};
 
         ptrdiff_t f = 0;
         for (; f + per_line <= b->n_full; f += per_line) {
-            v_prefetch(ahead0 + f * vector_bytes);
-            v_prefetch(ahead1 + f * vector_bytes);
-            for (int i = 0; i < per_line; i++)
-                multiply_two_rows(acc, load_features(row0, f + i, is_uint8),
-                                  load_features(row1, f + i, is_uint8), w + (f + i) * w_vector, n);
+            for (int i = 0; i < FS_WIDE; i++) v_prefetch(ahead[i] + f * vector_bytes);
+            for (int j = 0; j < per_line; j++) {
+                for (int i = 0; i < FS_WIDE; i++) x[i] = load_features(row[i], f + j, is_uint8);
+                multiply(acc, x, w + (f + j) * w_vector, n);
+            }
         }
-        for (; f < b->n_full; f++)
-            multiply_two_rows(acc, load_features(row0, f, is_uint8),
-                              load_features(row1, f, is_uint8), w + f * w_vector, n);
-        if (f < b->n_vectors)
-            multiply_two_rows(acc, v_load(b->tail + r * FS_LANES),
-                              v_load(b->tail + (r + 1) * FS_LANES), w + f * w_vector, n);
+        for (; f < b->n_full; f++) {
+            for (int i = 0; i < FS_WIDE; i++) x[i] = load_features(row[i], f, is_uint8);
+            multiply(acc, x, w + f * w_vector, n);
+        }
+        if (f < b->n_vectors) {
+            for (int i = 0; i < FS_WIDE; i++) x[i] = v_load(b->tail + (r + i) * FS_LANES);
+            multiply(acc, x, w + f * w_vector, n);
+        }
 
-        float sums[2 * FS_CLASSES + FS_LANES]; /* (n, 2) */
-        v_sum_each(acc, 2 * n);
-        for (int i = 0; i * FS_LANES < 2 * n; i++) v_store(sums + i * FS_LANES, acc[i]);
-        for (int k = 0; k < n; k++) {
-            z[k * FS_BLOCK_ROWS + r] = scale * sums[2 * k] + bias[k];
-            z[k * FS_BLOCK_ROWS + r + 1] = scale * sums[2 * k + 1] + bias[k];
-        }
+        float sums[FS_CLASSES * FS_WIDE + FS_LANES]; /* (n, FS_WIDE) */
+        v_sum_each(acc, n * FS_WIDE);
+        for (int i = 0; i * FS_LANES < n * FS_WIDE; i++) v_store(sums + i * FS_LANES, acc[i]);
+        for (int k = 0; k < n; k++)
+            for (int i = 0; i < FS_WIDE; i++)
+                z[k * FS_BLOCK_ROWS + r + i] = scale * sums[k * FS_WIDE + i] + bias[k];
     }
 }
 
-/* b->z = logits of the block's rows. A pair of rows fills two of z's columns, so z has room for
- * an odd last row's twin. */
+/* b->z = logits of the block's rows, padded to FS_WIDE. */
 FS_INLINE void forward(block *b, const fs_rows *rows, const float *packed, const int is_uint8) {
     const float *bias = packed + packed_bias_offset(rows->n_features, rows->n_classes);
     for (ptrdiff_t k = 0, n; k < b->n_classes; k += n) {
@@ -229,9 +227,6 @@ FS_INLINE void forward(block *b, const fs_rows *rows, const float *packed, const
 #define FORWARD(n) \
     case n: forward_block(b, w, bias + k, rows->scale, z, n, is_uint8); break;
             FORWARD(1) FORWARD(2) FORWARD(3) FORWARD(4) FORWARD(5)
-#if FS_CLASSES > 5
-            FORWARD(6) FORWARD(7) FORWARD(8) FORWARD(9) FORWARD(10)
-#endif
 #undef FORWARD
         }
     }
@@ -248,7 +243,7 @@ static void block_logits(block *b, const fs_rows *rows, const float *packed) {
 
 /* Zeroes z's columns from n_rows up to the next full vector, whose lanes are computed too. */
 static void pad_columns(block *b) {
-    const ptrdiff_t padded = round_up(round_up(b->n_rows, 2), FS_LANES);
+    const ptrdiff_t padded = round_up(b->n_rows, FS_LANES);
     for (ptrdiff_t k = 0; k < b->n_classes; k++)
         for (ptrdiff_t r = b->n_rows; r < padded; r++) b->z[k * FS_BLOCK_ROWS + r] = 0.0f;
 }
@@ -333,60 +328,51 @@ static void block_loss_and_residuals(block *b, fs_sums *sums) {
 
 /* ---- backward ---- */
 
-/* acc[2 * k] and acc[2 * k + 1] += residual of row r and class k times two vectors of features */
-FS_INLINE void multiply_two_vectors(vf *acc, vf x0, vf x1, const float *residual, const int n) {
+/* acc (n, width) += residuals of one row times `width` vectors of its features */
+FS_INLINE void multiply_outer(vf *acc, const vf *x, const float *residual, const int n,
+                              const int width) {
     for (int k = 0; k < n; k++) {
         const vf d = v_set(residual[k * FS_BLOCK_ROWS]);
-        acc[2 * k] = v_fma(d, x0, acc[2 * k]);
-        acc[2 * k + 1] = v_fma(d, x1, acc[2 * k + 1]);
+        for (int i = 0; i < width; i++) acc[k * width + i] = v_fma(d, x[i], acc[k * width + i]);
     }
 }
 
-FS_INLINE void multiply_one_vector(vf *acc, vf x, const float *residual, const int n) {
-    for (int k = 0; k < n; k++) acc[k] = v_fma(v_set(residual[k * FS_BLOCK_ROWS]), x, acc[k]);
+/* grad (width, n, FS_LANES) = or += residual (n, FS_BLOCK_ROWS) . `width` vectors from f on, or the
+ * tails; all but b, residual, grad and f are constants where this is inlined. */
+FS_INLINE void backward_vectors(const block *b, const float *residual, float *grad, ptrdiff_t f,
+                                int accumulate, const int n, const int width, const int is_uint8,
+                                const int is_tail) {
+    const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
+    const int lines = width * vector_bytes > LINE ? width * vector_bytes / LINE : 1;
+    const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
+    const char *const *ahead = b->row + n_padded;
+    vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDE];
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < width; i++)
+            acc[k * width + i] = accumulate ? v_load(grad + (i * n + k) * FS_LANES) : (vf){0};
+    for (ptrdiff_t r = 0; r < n_padded; r++) {
+        if (width == FS_WIDE && r < PREFETCH_NEXT * lines) /* a line at a time: bursts lose */
+            v_prefetch(ahead[r / lines] + f * vector_bytes + r % lines * LINE);
+        for (int i = 0; i < width; i++)
+            x[i] = is_tail ? v_load(b->tail + r * FS_LANES)
+                           : load_features(b->row[r], f + i, is_uint8);
+        multiply_outer(acc, x, residual + r, n, width);
+    }
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < width; i++) v_store(grad + (i * n + k) * FS_LANES, acc[k * width + i]);
 }
 
 /* grad (n_vectors, n, FS_LANES) = or += residual (n, FS_BLOCK_ROWS) . rows, for one class block. */
 FS_INLINE void backward_block(const block *b, const float *residual, float *grad, int accumulate,
                               const int n, const int is_uint8) {
-    const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
-    const ptrdiff_t n_padded = round_up(b->n_rows, 2);
-    const char *const *ahead = b->row + n_padded;
     const ptrdiff_t w_vector = n * FS_LANES;
     ptrdiff_t f = 0;
-    for (; f + 2 <= b->n_full; f += 2) {
-        float *g0 = grad + f * w_vector, *g1 = g0 + w_vector;
-        vf acc[2 * FS_CLASSES];
-        for (int k = 0; k < n; k++) {
-            acc[2 * k] = accumulate ? v_load(g0 + k * FS_LANES) : (vf){0};
-            acc[2 * k + 1] = accumulate ? v_load(g1 + k * FS_LANES) : (vf){0};
-        }
-        for (ptrdiff_t r = 0; r < n_padded; r += 2) {
-            /* 32 pairs of rows fetch the same two vectors of the PREFETCH_NEXT rows to come */
-            const ptrdiff_t pair = r / 2;
-            v_prefetch(ahead[pair % PREFETCH_NEXT] +
-                       (f + pair / PREFETCH_NEXT) * vector_bytes);
-            for (int i = 0; i < 2; i++)
-                multiply_two_vectors(acc, load_features(b->row[r + i], f, is_uint8),
-                                     load_features(b->row[r + i], f + 1, is_uint8),
-                                     residual + r + i, n);
-        }
-        for (int k = 0; k < n; k++) {
-            v_store(g0 + k * FS_LANES, acc[2 * k]);
-            v_store(g1 + k * FS_LANES, acc[2 * k + 1]);
-        }
-    }
-    for (; f < b->n_vectors; f++) { /* an odd last vector, and the tail */
-        float *g = grad + f * w_vector;
-        vf acc[FS_CLASSES];
-        for (int k = 0; k < n; k++) acc[k] = accumulate ? v_load(g + k * FS_LANES) : (vf){0};
-        for (ptrdiff_t r = 0; r < n_padded; r++)
-            multiply_one_vector(acc,
-                                f < b->n_full ? load_features(b->row[r], f, is_uint8)
-                                              : v_load(b->tail + r * FS_LANES),
-                                residual + r, n);
-        for (int k = 0; k < n; k++) v_store(g + k * FS_LANES, acc[k]);
-    }
+    for (; f + FS_WIDE <= b->n_full; f += FS_WIDE)
+        backward_vectors(b, residual, grad + f * w_vector, f, accumulate, n, FS_WIDE, is_uint8, 0);
+    for (; f < b->n_full; f++)
+        backward_vectors(b, residual, grad + f * w_vector, f, accumulate, n, 1, is_uint8, 0);
+    if (f < b->n_vectors)
+        backward_vectors(b, residual, grad + f * w_vector, f, accumulate, n, 1, is_uint8, 1);
 }
 
 FS_INLINE void backward(const block *b, float *grad, int accumulate, const int is_uint8) {
@@ -398,9 +384,6 @@ FS_INLINE void backward(const block *b, float *grad, int accumulate, const int i
 #define BACKWARD(n) \
     case n: backward_block(b, residual, g, accumulate, n, is_uint8); break;
             BACKWARD(1) BACKWARD(2) BACKWARD(3) BACKWARD(4) BACKWARD(5)
-#if FS_CLASSES > 5
-            BACKWARD(6) BACKWARD(7) BACKWARD(8) BACKWARD(9) BACKWARD(10)
-#endif
 #undef BACKWARD
         }
     }

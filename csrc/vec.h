@@ -14,8 +14,10 @@
 
 #define FS_INLINE static inline __attribute__((always_inline))
 
-/* FS_CLASSES: classes of a register block; with 2 rows (forward) or 2 vectors of features
- * (backward) it takes 2 * FS_CLASSES accumulators out of 32 or 16 vector registers. */
+/* A register block is FS_CLASSES classes x FS_WIDE rows (forward) or vectors of features (backward):
+ * as many accumulators out of 32 or 16 vector registers. */
+#define FS_CLASSES 5
+
 #if defined(FS_ISA_X86_64_V4)
 #  if !defined(__AVX512F__) || !defined(__AVX512VL__)
 #    error "FS_ISA_X86_64_V4 needs -march=x86-64-v4"
@@ -23,7 +25,7 @@
 #  define FS_ISA_NAME "x86-64-v4"
 #  define FS_KERNELS fs_kernels_x86_64_v4
 #  define FS_LANES 16
-#  define FS_CLASSES 10
+#  define FS_WIDE 4
 #  include <immintrin.h>
 #  define FS_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #elif defined(FS_ISA_X86_64_V3)
@@ -33,7 +35,7 @@
 #  define FS_ISA_NAME "x86-64-v3"
 #  define FS_KERNELS fs_kernels_x86_64_v3
 #  define FS_LANES 8
-#  define FS_CLASSES 5
+#  define FS_WIDE 2
 #  include <immintrin.h>
 #  define FS_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #elif defined(FS_ISA_X86_64_V2)
@@ -43,7 +45,7 @@
 #  define FS_ISA_NAME "x86-64-v2"
 #  define FS_KERNELS fs_kernels_x86_64_v2
 #  define FS_LANES 4
-#  define FS_CLASSES 5
+#  define FS_WIDE 2
 #  define FS_FMA(a, b, c) ((a) * (b) + (c))
 #elif defined(FS_ISA_NEON)
 #  if !defined(__ARM_NEON)
@@ -52,14 +54,14 @@
 #  define FS_ISA_NAME "neon"
 #  define FS_KERNELS fs_kernels_neon
 #  define FS_LANES 4
-#  define FS_CLASSES 10
+#  define FS_WIDE 4
 #  include <arm_neon.h>
 #  define FS_FMA(a, b, c) ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
 #elif defined(FS_ISA_BASELINE)
 #  define FS_ISA_NAME "baseline"
 #  define FS_KERNELS fs_kernels_baseline
 #  define FS_LANES 4
-#  define FS_CLASSES 5
+#  define FS_WIDE 2
 #  define FS_FMA(a, b, c) ((a) * (b) + (c))
 #else
 #  error "the build names no FS_ISA_*"

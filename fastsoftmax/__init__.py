@@ -12,20 +12,19 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 try:
-    from . import _cython as _cython
     from ._build_info import version as __version__
 except ModuleNotFoundError as _error:
-    if (_Path(__file__).parent / "meson.build").exists():
-        raise ImportError(
-            f"this is fastsoftmax's source folder, {_Path(__file__).parent}, which is not built: "
-            "run `pip install .` there, and start Python in another folder"
-        ) from _error
-    raise
+    raise ImportError(
+        f"this is the source folder of fastsoftmax, {_Path(__file__).parent}, which is not built: "
+        "run `pip install .` beside its pyproject.toml, and start Python in another folder"
+    ) from _error
 
 from .backends import available_backends, get_backend
 from .functional import log_softmax, sgd_step, softmax
 from .optim import SGD, Velocity
 from .threads import get_num_threads, set_num_threads
+
+get_backend()  # loads the extension: what is wrong with it, or FASTSOFTMAX_ISA, shows here
 
 if _TYPE_CHECKING:
     from . import datasets, optim, plots

@@ -39,7 +39,8 @@ def _forward(x: Array, weight: Array, bias: Array, scale: float) -> tuple[Array,
 def _log_softmax(logits: Array) -> Array:
     with np.errstate(invalid="ignore"):  # inf - inf is NaN, and is meant to show
         shifted = logits - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    log_p: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return log_p
 
 
 def _sums(log_p: Array, target: Array) -> tuple[float, int]:
@@ -68,7 +69,9 @@ def _loss_and_grad(
     return loss, correct, grad_weight, grad_bias
 
 
-def _update(w: Array, g: Array, v: Array | None, weight_decay: float, sgd: SGD, first: bool) -> None:
+def _update(
+    w: Array, g: Array, v: Array | None, weight_decay: float, sgd: SGD, first: bool
+) -> None:
     if weight_decay:
         g = g + weight_decay * w
     if v is not None:

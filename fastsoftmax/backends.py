@@ -1,7 +1,8 @@
 """The contract that every backend fulfils, and the choice of one.
 
-A backend is a module with the functions of `Backend`, no more and no fewer. Arrays come checked by
-`checks` to the same exceptions; parameters are updated in place. Within a backend, and bit for bit:
+A backend is a module with the functions of `Backend`, no more and no fewer. All check their
+arguments by `checks`, hence raise the same exceptions, and update parameters in place. Within a
+backend, and bit for bit:
 
 - ``train_step`` is ``loss_and_grad``, then ``sgd_update``;
 - ``train_epoch`` is a loop of ``train_step``;

@@ -47,12 +47,11 @@ def rows(
     if x.ndim < 2:
         raise ValueError(f"x must be (N, D) or (N, H, W) and the like, got shape {x.shape}")
     _contiguous("x", x)
-    if x.ndim > 2:
-        x = x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
-    if x.shape[1] == 0 or (n_features is not None and x.shape[1] != n_features):
+    matrix: Array = x.reshape(x.shape[0], math.prod(x.shape[1:])) if x.ndim > 2 else x
+    if matrix.shape[1] == 0 or (n_features is not None and matrix.shape[1] != n_features):
         expected = "at least 1" if n_features is None else f"{n_features} as the weight has"
-        raise ValueError(f"x has {x.shape[1]} features, expected {expected}")
-    return x
+        raise ValueError(f"x has {matrix.shape[1]} features, expected {expected}")
+    return matrix
 
 
 def parameters(
@@ -88,7 +87,7 @@ def parameters(
 
 
 def targets(target: Any, n_rows: int, n_classes: int) -> npt.NDArray[np.int32]:
-    """`target` as (n_rows,) int32 in [0, n_classes): an array of another integer type is copied."""
+    """`target` as (n_rows,) int32 in [0, n_classes); other integer types are copied."""
     target = np.asarray(target)
     if target.dtype.kind not in "iu":
         raise TypeError(f"target must be an array of integers, got {target.dtype}")

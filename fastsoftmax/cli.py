@@ -136,10 +136,9 @@ def _train(args: argparse.Namespace) -> None:
     if result.interrupted:
         print(f"interrupted after {n_epochs}")
     elif history.test_accuracy:
-        print(
-            f"\ntest accuracy {history.test_accuracy[-1]:.4f} on {result.dataset} after {n_epochs}, "
-            f"trained in {sum(history.seconds):.3f} s by the {result.backend} backend"
-        )
+        accuracy, seconds = history.test_accuracy[-1], sum(history.seconds)
+        print(f"\ntest accuracy {accuracy:.4f} on {result.dataset} after {n_epochs}")
+        print(f"trained in {seconds:.3f} s by the {result.backend} backend")
     if args.save:
         result.model.save(args.save)
     if args.plot:
@@ -173,7 +172,9 @@ def _predict(args: argparse.Namespace) -> None:
     predicted = model.encode(model.predict(images))
     probability = model.predict_proba(images).max(axis=1)
     width = max(map(len, names))
-    for i, (true, k, p) in enumerate(zip(model.encode(labels), predicted, probability, strict=True)):
+    for i, (true, k, p) in enumerate(
+        zip(model.encode(labels), predicted, probability, strict=True)
+    ):
         mark = "" if true == k else "  wrong"
         print(f"{i:>5}  true {names[true]:<{width}}  predicted {names[k]:<{width}}  {p:.3f}{mark}")
     if args.plot:

@@ -34,11 +34,11 @@ def _config() -> dict[str, str]:
     }
     available = available_backends()
     if "cython" in available:
-        from . import _cython
+        from ._cython import built_isas, selected_isa, supported_isas
 
-        config["isas built"] = ", ".join(_cython.built_isas())
-        config["isas usable"] = ", ".join(_cython.supported_isas())
-        config["isa in use"] = _cython.selected_isa()
+        config["isas built"] = ", ".join(built_isas())
+        config["isas usable"] = ", ".join(supported_isas())
+        config["isa in use"] = selected_isa()
     config["backends"] = ", ".join(available)
     config["backend in use"] = get_backend().name
     config["threads"] = str(get_num_threads())

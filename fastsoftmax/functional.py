@@ -153,4 +153,4 @@ def sgd_step(
         scale=checks.default_scale(x.dtype) if scale is None else scale,
         num_threads=num_threads,
     )
-    return loss / x.shape[0]
+    return loss / len(x)

@@ -134,7 +134,7 @@ class LinearClassifier:
             raise ValueError(f"labels must be one-dimensional, got shape {y.shape}")
         sorter = self.classes.argsort()
         place = np.searchsorted(self.classes, y, sorter=sorter).clip(max=self.n_classes - 1)
-        index = sorter[place]
+        index: Array = sorter[place]
         unknown = self.classes[index] != y
         if unknown.any():
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Pictures of a training run and of a model. Needs matplotlib, ``pip install "fastsoftmax[plot]"``."""
+"""Pictures of a training run and of a model. Needs matplotlib: the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def curves(history: History, path: str | os.PathLike[str] | None = None) -> Figu
     if history.test_accuracy:
         axes.plot(epochs, history.test_accuracy, "-.", label="test accuracy", marker=".")
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.grid(alpha=0.3)
     axes.legend()
     return _finish(figure, path)

@@ -49,6 +49,18 @@ class History:
     def __len__(self) -> int:
         return len(self.lr)
 
+    def _add_training(self, lr: float, loss: float, correct: int, n: int, seconds: float) -> None:
+        self.lr.append(lr)
+        self.train_loss.append(loss / n)
+        self.train_accuracy.append(correct / n)
+        self.seconds.append(seconds)
+        self.samples_per_second.append(n / seconds)
+
+    def _add_test(self, loss: float, correct: int, n: int, seconds: float) -> None:
+        self.test_loss.append(loss / n)
+        self.test_accuracy.append(correct / n)
+        self.eval_seconds.append(seconds)
+
     def to_dict(self) -> dict[str, list[float]]:
         """The lists by their names."""
         return asdict(self)
@@ -193,7 +205,7 @@ def train(
     steps = get_backend(backend)
 
     x, y, classes, class_names, name, test = _load(data, validation_data)
-    x, test_x = checks.rows(x), None
+    x = checks.rows(x)
     checks.not_empty(len(x))
     rng = np.random.default_rng(seed)
     weight = rng.standard_normal((len(classes), x.shape[1]), np.float32) * np.float32(init_std)
@@ -212,20 +224,19 @@ def train(
     target = checks.targets(model.encode(y), len(x), len(classes))
     if test is not None:
         test_x = checks.rows(test[0], x.shape[1])
+        checks.not_empty(len(test_x))
         test_target = checks.targets(model.encode(test[1]), len(test_x), len(classes))
     velocity = Velocity.of(model.weight, model.bias) if momentum else None
 
     result = TrainResult(model, History(), name, steps.name)
-    history = result.history
-    bar = _progress_bar(progress, epochs)
+    show = _progress_bar(progress, epochs)
     try:
         for sgd in sgds:
             start = time.perf_counter()
-            order = rng.permutation(len(x)) if shuffle else None
             loss, correct = steps.train_epoch(
                 x,
                 target,
-                order,
+                rng.permutation(len(x)) if shuffle else None,
                 batch_size,
                 model.weight,
                 model.bias,
@@ -234,8 +245,8 @@ def train(
                 scale=checks.default_scale(x.dtype),
                 num_threads=num_threads,
             )
-            seconds = time.perf_counter() - start
-            if test_x is not None and len(test_x):
+            trained = time.perf_counter()
+            if test is not None:
                 test_loss, test_correct = steps.evaluate(
                     test_x,
                     test_target,
@@ -244,19 +255,14 @@ def train(
                     scale=checks.default_scale(test_x.dtype),
                     num_threads=num_threads,
                 )
-                history.eval_seconds.append(time.perf_counter() - start - seconds)
-                history.test_loss.append(test_loss / len(test_x))
-                history.test_accuracy.append(test_correct / len(test_x))
-            history.lr.append(sgd.lr)
-            history.train_loss.append(loss / len(x))
-            history.train_accuracy.append(correct / len(x))
-            history.seconds.append(seconds)
-            history.samples_per_second.append(len(x) / seconds)
-            bar(history)
+                evaluated = time.perf_counter()
+                result.history._add_test(test_loss, test_correct, len(test_x), evaluated - trained)
+            result.history._add_training(sgd.lr, loss, correct, len(x), trained - start)
+            show(result.history)
     except KeyboardInterrupt:
         result.interrupted = True
     finally:
-        bar(None)
+        show(None)
     return result
 
 
