@@ -3,12 +3,16 @@
  *
  * Design
  *  a) A batch is cut into chunks of rows by a fixed rule (chunks_of). Chunk c belongs to a thread
- *     by c alone; its partial gradient and its sums have a place of their own.
- *  b) A step has two phases with a barrier after each: every thread works through its chunks;
- *     then each reduces its slice of the gradient over all chunks, in tree order, and updates that
- *     slice of the parameters. No thread ever adds to what another one wrote.
- *  c) Parameters are packed once per call and unpacked once: a whole epoch is one call.
- *  d) Nothing is written to the caller's arrays before everything that can fail has succeeded.
+ *     by c alone; what it computes has a place of its own.
+ *  b) A step has two phases with a barrier after each. By rows: every thread computes the partial
+ *     gradients of its chunks; then each reduces its slice of them over all chunks, in tree order,
+ *     and updates that slice of the parameters. By tiles: every thread computes the residuals of
+ *     its chunks; then each computes its tiles of the gradient, over all rows in order, and updates
+ *     them. No thread ever adds to what another one wrote.
+ *  c) By rows, a row is fetched by one core only; by tiles, no partial gradient goes through
+ *     memory. Hence the rule, by_tiles: tiles where the weight is large.
+ *  d) Parameters are packed once per call and unpacked once: a whole epoch is one call.
+ *  e) Nothing is written to the caller's arrays before everything that can fail has succeeded.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +23,8 @@
 enum {
     SLICE = 64,                     /* floats: threads never share a cache line of parameters */
     REDUCE_FLOATS = 1024,           /* reduced and updated at a time, to stay in L1 */
-    MAX_PARTIAL_BYTES = 32 << 20,   /* of all partial gradients together, as far as one chunk allows */
+    TILES_FROM = 128 << 10,       /* bytes of parameters */
+    SPAN_ROWS = 256,              /* whose residuals are held at a time, by tiles */
 };
 
 static ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -33,17 +38,23 @@ typedef struct {
 } chunks;
 
 /* About FS_BLOCK_ROWS rows each, of nearly equal size; larger ones where there would be more than
- * max_chunks. */
-static chunks chunks_of(ptrdiff_t n_rows, ptrdiff_t max_chunks) {
-    const ptrdiff_t n = max_of(1, min_of(divide_up(n_rows, FS_BLOCK_ROWS), max_chunks));
-    ptrdiff_t rows = max_of(2, divide_up(divide_up(n_rows, n), 2) * 2); /* kernels take pairs */
+ * FS_MAX_CHUNKS. */
+static chunks chunks_of(ptrdiff_t n_rows) {
+    const ptrdiff_t n = max_of(1, min_of(divide_up(n_rows, FS_BLOCK_ROWS), FS_MAX_CHUNKS));
+    ptrdiff_t rows = max_of(4, divide_up(divide_up(n_rows, n), 4) * 4); /* kernels take 4 */
     if (rows > FS_BLOCK_ROWS) rows = divide_up(rows, FS_BLOCK_ROWS) * FS_BLOCK_ROWS;
     return (chunks){.n = divide_up(n_rows, rows), .rows = rows};
 }
 
-static ptrdiff_t max_partials(ptrdiff_t packed_size) {
-    const ptrdiff_t bytes = packed_size * (ptrdiff_t)sizeof(float);
-    return max_of(1, min_of(FS_MAX_CHUNKS, MAX_PARTIAL_BYTES / bytes));
+/* By tiles, chunks of a span have at most FS_BLOCK_ROWS rows, and fewer where that leaves too few
+ * chunks to share: each passes over the whole weight once. */
+static chunks chunks_of_span(ptrdiff_t n_rows) {
+    const ptrdiff_t rows = min_of(FS_BLOCK_ROWS, max_of(16, divide_up(divide_up(n_rows, 8), 4) * 4));
+    return (chunks){.n = divide_up(n_rows, rows), .rows = rows};
+}
+
+static int by_tiles(ptrdiff_t packed_size) {
+    return packed_size * (ptrdiff_t)sizeof(float) >= TILES_FROM;
 }
 
 /* The first of the chunks that belong to a thread; those of thread t end where t + 1's begin. */
@@ -58,14 +69,14 @@ typedef struct {
     const fs_rows *rows;
     int num_threads;
     ptrdiff_t packed_size, bias_offset;
-    size_t scratch_bytes; /* of one thread, a multiple of FS_ALIGN */
-    char *scratch;        /* (num_threads, scratch_bytes) */
-    float *packed;        /* (packed_size,) parameters */
+    size_t room_bytes; /* a multiple of FS_ALIGN */
+    char *rooms;       /* one for each thread; by tiles, for each chunk of a span */
+    float *packed;     /* (packed_size,) parameters */
 
     /* loss_and_grad and train_epoch */
     float *velocity;         /* (packed_size,) or NULL */
-    float *partials;         /* (chunks, packed_size) */
-    ptrdiff_t max_chunks;
+    float *partials;         /* (chunks, packed_size); by tiles (packed_size,) */
+    int by_tiles;
     fs_sums chunk_sums[FS_MAX_CHUNKS];
     ptrdiff_t batch_size;
     fs_sgd sgd;
@@ -83,31 +94,35 @@ static void *place(char *base, size_t *end, size_t n) {
     return p;
 }
 
-static void place_buffers(pass *p, char *base, size_t *end, ptrdiff_t n_partials, int velocity) {
+static void place_buffers(pass *p, char *base, size_t *end, ptrdiff_t n_rooms, ptrdiff_t n_partials,
+                          int velocity) {
     const size_t packed_bytes = sizeof(float) * (size_t)p->packed_size;
-    p->scratch = place(base, end, p->scratch_bytes * (size_t)p->num_threads);
+    p->rooms = place(base, end, p->room_bytes * (size_t)n_rooms);
     p->packed = place(base, end, packed_bytes);
     p->velocity = velocity ? place(base, end, packed_bytes) : NULL;
     p->partials = place(base, end, packed_bytes * (size_t)n_partials);
 }
 
-/* All buffers of a pass in one allocation, which the caller frees; NULL if there is no memory. */
+/* All buffers of a pass in one allocation, which the caller frees; NULL if there is no memory.
+ * batch_size 0: no gradient is asked for. */
 static void *new_pass(pass *p, const fs_kernels *kernels, const fs_rows *rows, int num_threads,
                       ptrdiff_t batch_size, int velocity) {
     *p = (pass){.kernels = kernels, .rows = rows, .batch_size = batch_size};
     p->packed_size = kernels->packed_size(rows->n_features, rows->n_classes);
     p->bias_offset = kernels->packed_bias_offset(rows->n_features, rows->n_classes);
-    p->max_chunks = batch_size ? max_partials(p->packed_size) : FS_MAX_CHUNKS;
-    const chunks most = chunks_of(batch_size ? min_of(batch_size, rows->n_rows) : rows->n_rows,
-                                  p->max_chunks);
-    p->num_threads = (int)max_of(1, min_of(num_threads, most.n));
-    p->scratch_bytes = (kernels->scratch_bytes(rows->n_features, rows->n_classes) + FS_ALIGN - 1) /
-                       FS_ALIGN * FS_ALIGN;
+    p->room_bytes = (kernels->room_bytes(rows->n_features, rows->n_classes) + FS_ALIGN - 1) /
+                    FS_ALIGN * FS_ALIGN;
+    p->by_tiles = batch_size > 0 && by_tiles(p->packed_size);
+    const ptrdiff_t most_rows = batch_size ? min_of(batch_size, rows->n_rows) : rows->n_rows;
+    const chunks c = p->by_tiles ? chunks_of_span(min_of(most_rows, SPAN_ROWS)) : chunks_of(most_rows);
+    p->num_threads = (int)max_of(1, min_of(num_threads, p->by_tiles ? num_threads : c.n));
+    const ptrdiff_t n_rooms = p->by_tiles ? c.n : p->num_threads;
+    const ptrdiff_t n_partials = batch_size == 0 ? 0 : p->by_tiles ? 1 : c.n;
     size_t bytes = 0;
-    place_buffers(p, NULL, &bytes, batch_size ? most.n : 0, velocity);
+    place_buffers(p, NULL, &bytes, n_rooms, n_partials, velocity);
     char *memory = aligned_alloc(FS_ALIGN, bytes);
     bytes = 0;
-    if (memory) place_buffers(p, memory, &bytes, batch_size ? most.n : 0, velocity);
+    if (memory) place_buffers(p, memory, &bytes, n_rooms, n_partials, velocity);
     return memory;
 }
 
@@ -119,26 +134,34 @@ static void add_chunk_sums(pass *p, ptrdiff_t n_chunks) {
     }
 }
 
-/* ---- the two phases of a step ---- */
+/* ---- a step by rows ---- */
 
 /* Partial gradients of this thread's chunks of the batch [begin, begin + n_rows). */
-static void gradient_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows) {
-    const chunks c = chunks_of(n_rows, p->max_chunks);
+static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows) {
+    const fs_kernels *const k = p->kernels;
+    const chunks c = chunks_of(n_rows);
     const ptrdiff_t end = begin + n_rows, stop = first_chunk(c, m.thread + 1, m.n_threads);
+    const ptrdiff_t n_tiles = k->n_tiles(p->rows->n_features, p->rows->n_classes);
+    void *room = p->rooms + (size_t)m.thread * p->room_bytes;
 
     /* where this thread's rows of the next batch begin, to be prefetched */
     ptrdiff_t next_batch = -1;
     const ptrdiff_t next_rows = min_of(p->batch_size, p->rows->n_rows - end);
     if (next_rows > 0) {
-        const chunks next = chunks_of(next_rows, p->max_chunks);
+        const chunks next = chunks_of(next_rows);
         next_batch = end + first_chunk(next, m.thread, m.n_threads) * next.rows;
     }
 
     for (ptrdiff_t i = first_chunk(c, m.thread, m.n_threads); i < stop; i++) {
         const ptrdiff_t first = begin + i * c.rows, last = min_of(first + c.rows, end);
-        p->kernels->loss_and_grad(p->rows, p->packed, first, last, i + 1 < stop ? last : next_batch,
-                                  p->scratch + (size_t)m.thread * p->scratch_bytes,
-                                  p->partials + i * p->packed_size, &p->chunk_sums[i]);
+        p->chunk_sums[i] = (fs_sums){0};
+        for (ptrdiff_t r = first; r < last; r += FS_BLOCK_ROWS) {
+            const ptrdiff_t r_stop = min_of(r + FS_BLOCK_ROWS, last);
+            const ptrdiff_t next = r_stop < last || i + 1 < stop ? r_stop : next_batch;
+            k->residuals(p->rows, p->packed, r, r_stop, next, room, &p->chunk_sums[i]);
+            k->gradient(p->rows, room, 0, 1, 0, n_tiles, r > first,
+                        p->partials + i * p->packed_size);
+        }
     }
 }
 
@@ -158,7 +181,7 @@ static void update_range(pass *p, ptrdiff_t begin, ptrdiff_t end, float grad_sca
 }
 
 static void reduce_phase(pass *p, fs_member m, ptrdiff_t n_rows, int update) {
-    const ptrdiff_t n_partials = chunks_of(n_rows, p->max_chunks).n;
+    const ptrdiff_t n_partials = chunks_of(n_rows).n;
     const float grad_scale = 1.0f / (float)n_rows;
     ptrdiff_t begin, end;
     slice_of(p, m, &begin, &end);
@@ -173,19 +196,64 @@ static void reduce_phase(pass *p, fs_member m, ptrdiff_t n_rows, int update) {
     }
 }
 
+/* ---- a step by tiles ---- */
+
+/* This thread's tiles of the gradient over the rows in n_rooms rooms; updated after the last span. */
+static void tiles_phase(pass *p, fs_member m, ptrdiff_t n_rooms, int accumulate, int update,
+                        ptrdiff_t n_rows) {
+    const fs_kernels *const k = p->kernels;
+    const ptrdiff_t d = p->rows->n_features, n_classes = p->rows->n_classes;
+    const ptrdiff_t n = k->n_tiles(d, n_classes);
+    for (ptrdiff_t tile = n * m.thread / m.n_threads; tile < n * (m.thread + 1) / m.n_threads;
+         tile++) {
+        k->gradient(p->rows, p->rooms, p->room_bytes, n_rooms, tile, tile + 1, accumulate,
+                    p->partials);
+        if (update) {
+            ptrdiff_t offset;
+            const ptrdiff_t size = k->tile_floats(d, n_classes, tile, &offset);
+            update_range(p, offset, offset + size, 1.0f / (float)n_rows,
+                         offset == p->bias_offset ? p->sgd.bias_weight_decay : p->sgd.weight_decay);
+        }
+    }
+}
+
+static void step_by_tiles(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows, int update) {
+    for (ptrdiff_t done = 0; done < n_rows; done += SPAN_ROWS) {
+        const ptrdiff_t span = min_of(SPAN_ROWS, n_rows - done), first = begin + done;
+        const chunks c = chunks_of_span(span);
+        const ptrdiff_t stop = first_chunk(c, m.thread + 1, m.n_threads);
+        for (ptrdiff_t i = first_chunk(c, m.thread, m.n_threads); i < stop; i++) {
+            const ptrdiff_t r = first + i * c.rows, r_stop = min_of(r + c.rows, first + span);
+            p->chunk_sums[i] = (fs_sums){0};
+            p->kernels->residuals(p->rows, p->packed, r, r_stop, i + 1 < stop ? r_stop : -1,
+                                  p->rooms + (size_t)i * p->room_bytes, &p->chunk_sums[i]);
+        }
+        fs_team_barrier(m);
+        tiles_phase(p, m, c.n, done > 0, update && done + span == n_rows, n_rows);
+        if (m.thread == 0) add_chunk_sums(p, c.n);
+        fs_team_barrier(m);
+    }
+}
+
 /* ---- the entry points ---- */
+
+static void step_by_rows(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows, int update) {
+    partials_phase(p, m, begin, n_rows);
+    fs_team_barrier(m);
+    reduce_phase(p, m, n_rows, update);
+    if (m.thread == 0) add_chunk_sums(p, chunks_of(n_rows).n);
+    fs_team_barrier(m);
+}
+
+static void step(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows, int update) {
+    (p->by_tiles ? step_by_tiles : step_by_rows)(p, m, begin, n_rows, update);
+    if (m.thread == 0) p->sgd.first_step = 0;
+}
 
 static void train_work(void *context, fs_member m) {
     pass *p = context;
-    for (ptrdiff_t begin = 0; begin < p->rows->n_rows; begin += p->batch_size) {
-        const ptrdiff_t n_rows = min_of(p->batch_size, p->rows->n_rows - begin);
-        gradient_phase(p, m, begin, n_rows);
-        fs_team_barrier(m);
-        reduce_phase(p, m, n_rows, 1);
-        if (m.thread == 0) add_chunk_sums(p, chunks_of(n_rows, p->max_chunks).n);
-        fs_team_barrier(m);
-        if (m.thread == 0) p->sgd.first_step = 0;
-    }
+    for (ptrdiff_t begin = 0; begin < p->rows->n_rows; begin += p->batch_size)
+        step(p, m, begin, min_of(p->batch_size, p->rows->n_rows - begin), 1);
 }
 
 int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, ptrdiff_t batch_size,
@@ -209,9 +277,7 @@ int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, ptrdiff_t bat
 
 static void loss_and_grad_work(void *context, fs_member m) {
     pass *p = context;
-    gradient_phase(p, m, 0, p->rows->n_rows);
-    fs_team_barrier(m);
-    reduce_phase(p, m, p->rows->n_rows, 0);
+    step(p, m, 0, p->rows->n_rows, 0);
 }
 
 int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
@@ -223,7 +289,6 @@ int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float
     kernels->pack(weight, bias, rows->n_features, rows->n_classes, p.packed);
     fs_team_run(p.num_threads, loss_and_grad_work, &p);
     kernels->unpack(p.partials, rows->n_features, rows->n_classes, grad_weight, grad_bias);
-    add_chunk_sums(&p, chunks_of(rows->n_rows, p.max_chunks).n);
     *sums = p.sums;
     free(memory);
     return FS_OK;
@@ -241,17 +306,17 @@ void fs_sgd_update(const fs_kernels *kernels, const fs_params *params, const flo
 
 /* Calls `one` for each of this thread's chunks of all rows. */
 static void for_each_chunk(pass *p, fs_member m,
-                           void (*one)(pass *, void *scratch, ptrdiff_t chunk, ptrdiff_t begin,
+                           void (*one)(pass *, void *room, ptrdiff_t chunk, ptrdiff_t begin,
                                        ptrdiff_t end)) {
-    const chunks c = chunks_of(p->rows->n_rows, p->max_chunks);
-    void *scratch = p->scratch + (size_t)m.thread * p->scratch_bytes;
+    const chunks c = chunks_of(p->rows->n_rows);
+    void *room = p->rooms + (size_t)m.thread * p->room_bytes;
     for (ptrdiff_t i = first_chunk(c, m.thread, m.n_threads);
          i < first_chunk(c, m.thread + 1, m.n_threads); i++)
-        one(p, scratch, i, i * c.rows, min_of((i + 1) * c.rows, p->rows->n_rows));
+        one(p, room, i, i * c.rows, min_of((i + 1) * c.rows, p->rows->n_rows));
 }
 
-static void evaluate_chunk(pass *p, void *scratch, ptrdiff_t chunk, ptrdiff_t begin, ptrdiff_t end) {
-    p->kernels->loss(p->rows, p->packed, begin, end, scratch, &p->chunk_sums[chunk]);
+static void evaluate_chunk(pass *p, void *room, ptrdiff_t chunk, ptrdiff_t begin, ptrdiff_t end) {
+    p->kernels->loss(p->rows, p->packed, begin, end, room, &p->chunk_sums[chunk]);
 }
 
 static void evaluate_work(void *p, fs_member m) { for_each_chunk(p, m, evaluate_chunk); }
@@ -263,15 +328,15 @@ int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *wei
     if (!memory) return FS_NO_MEMORY;
     kernels->pack(weight, bias, rows->n_features, rows->n_classes, p.packed);
     fs_team_run(p.num_threads, evaluate_work, &p);
-    add_chunk_sums(&p, chunks_of(rows->n_rows, p.max_chunks).n);
+    add_chunk_sums(&p, chunks_of(rows->n_rows).n);
     *sums = p.sums;
     free(memory);
     return FS_OK;
 }
 
-static void logits_chunk(pass *p, void *scratch, ptrdiff_t chunk, ptrdiff_t begin, ptrdiff_t end) {
+static void logits_chunk(pass *p, void *room, ptrdiff_t chunk, ptrdiff_t begin, ptrdiff_t end) {
     (void)chunk;
-    p->kernels->logits(p->rows, p->packed, begin, end, scratch, p->out);
+    p->kernels->logits(p->rows, p->packed, begin, end, room, p->out);
 }
 
 static void logits_work(void *p, fs_member m) { for_each_chunk(p, m, logits_chunk); }
@@ -288,9 +353,9 @@ int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const floa
     return FS_OK;
 }
 
-static void softmax_chunk(pass *p, void *scratch, ptrdiff_t chunk, ptrdiff_t begin, ptrdiff_t end) {
+static void softmax_chunk(pass *p, void *room, ptrdiff_t chunk, ptrdiff_t begin, ptrdiff_t end) {
     (void)chunk;
-    p->kernels->softmax(p->logits, begin, end, p->rows->n_classes, p->log, scratch, p->out);
+    p->kernels->softmax(p->logits, begin, end, p->rows->n_classes, p->log, room, p->out);
 }
 
 static void softmax_work(void *p, fs_member m) { for_each_chunk(p, m, softmax_chunk); }

@@ -58,30 +58,39 @@ typedef struct {
 } fs_sums;
 
 /* The functions of one ISA. `begin` and `end` count positions in the order of the rows;
- * `packed` and `grad` have packed_size floats; `scratch` has scratch_bytes bytes. */
+ * `packed` and `grad` have packed_size floats; a `room`, where a block of rows is worked on, has
+ * room_bytes bytes. */
 typedef struct {
     const char *isa;
     ptrdiff_t (*packed_size)(ptrdiff_t n_features, ptrdiff_t n_classes);
     ptrdiff_t (*packed_bias_offset)(ptrdiff_t n_features, ptrdiff_t n_classes);
-    size_t (*scratch_bytes)(ptrdiff_t n_features, ptrdiff_t n_classes);
+    size_t (*room_bytes)(ptrdiff_t n_features, ptrdiff_t n_classes);
     void (*pack)(const float *weight, const float *bias, ptrdiff_t n_features,
                  ptrdiff_t n_classes, float *packed);
     void (*unpack)(const float *packed, ptrdiff_t n_features, ptrdiff_t n_classes, float *weight,
                    float *bias);
 
-    /* grad = gradient of the summed loss over [begin, end). The rows from `next` on are those
-     * that this thread will want after these, and are prefetched; next < 0: none. */
-    void (*loss_and_grad)(const fs_rows *rows, const float *packed, ptrdiff_t begin,
-                          ptrdiff_t end, ptrdiff_t next, void *scratch, float *grad,
-                          fs_sums *sums);
+    /* Residuals of the at most FS_BLOCK_ROWS rows [begin, end) into the room, and their losses
+     * into sums. The rows from `next` on are those that this thread will want after these, and are
+     * prefetched; next < 0: none. */
+    void (*residuals)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+                      ptrdiff_t next, void *room, fs_sums *sums);
+    /* The gradient in tiles, each with its own consecutive floats of the packed layout. */
+    ptrdiff_t (*n_tiles)(ptrdiff_t n_features, ptrdiff_t n_classes);
+    ptrdiff_t (*tile_floats)(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile,
+                             ptrdiff_t *offset);
+    /* grad = or += gradient of the summed loss of the rows in n_rooms rooms, `stride` bytes apart,
+     * in the tiles [begin, end) */
+    void (*gradient)(const fs_rows *rows, const void *rooms, size_t stride, ptrdiff_t n_rooms,
+                     ptrdiff_t begin, ptrdiff_t end, int accumulate, float *grad);
     void (*loss)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                 void *scratch, fs_sums *sums);
+                 void *room, fs_sums *sums);
     /* logits[begin:end], logits being (n_rows, K) */
     void (*logits)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                   void *scratch, float *logits);
+                   void *room, float *logits);
     /* out[begin:end] = softmax or log_softmax of logits[begin:end], each (n_rows, K) */
     void (*softmax)(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t n_classes,
-                    int log, void *scratch, float *out);
+                    int log, void *room, float *out);
 
     /* partials[0][begin:end] += partials[1..n][begin:end] in tree order; partials are
      * `stride` floats apart, and are used up */

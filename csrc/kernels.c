@@ -26,10 +26,11 @@
 enum {
     PREFETCH_ROWS = 8,   /* ahead in the forward pass; 16 lose */
     PREFETCH_NEXT = 16,  /* rows of the next block, fetched in the backward pass */
+    FORWARD_FEATURES = 1024,
     LINE = 64,           /* bytes of a cache line */
 };
 
-/* A block of rows and the room to work on it, at the start of `scratch`; z and tail follow it. */
+/* A block of rows and the room to work on it; the arrays follow it in memory. */
 typedef struct {
     const char *row[FS_BLOCK_ROWS + PREFETCH_NEXT]; /* then the rows to prefetch */
     int32_t target[FS_BLOCK_ROWS];
@@ -39,6 +40,7 @@ typedef struct {
     ptrdiff_t n_vectors; /* n_full, and one more where a tail is left */
     float *z;            /* (K, FS_BLOCK_ROWS): logits, then residuals */
     float *tail;         /* (FS_BLOCK_ROWS, FS_LANES) */
+    float *grad_bias;    /* (K,) sums of the residuals, before z is scaled */
 } block;
 
 static ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -51,11 +53,15 @@ static ptrdiff_t feature_vectors(ptrdiff_t n_features) {
 
 /* ---- the packed layout ---- */
 
-/* Classes in the class block that begins at class k: as equal as they can be, larger ones first. */
-static ptrdiff_t class_block(ptrdiff_t k, ptrdiff_t n_classes) {
-    const ptrdiff_t n_blocks = (n_classes + FS_CLASSES - 1) / FS_CLASSES;
-    const ptrdiff_t size = n_classes / n_blocks, n_larger = n_classes % n_blocks;
-    return k < n_larger * (size + 1) ? size + 1 : size;
+/* Classes come in blocks of at most FS_CLASSES, as equal as they can be, larger ones first. */
+static ptrdiff_t class_blocks(ptrdiff_t n_classes) {
+    return (n_classes + FS_CLASSES - 1) / FS_CLASSES;
+}
+
+/* The first class of a class block; that of the next one is where it ends. */
+static ptrdiff_t first_class(ptrdiff_t class_block, ptrdiff_t n_classes) {
+    const ptrdiff_t n_blocks = class_blocks(n_classes);
+    return class_block * (n_classes / n_blocks) + min_of(class_block, n_classes % n_blocks);
 }
 
 static ptrdiff_t packed_bias_offset(ptrdiff_t n_features, ptrdiff_t n_classes) {
@@ -70,8 +76,8 @@ static void pack(const float *weight, const float *bias, ptrdiff_t n_features,
                  ptrdiff_t n_classes, float *packed) {
     const ptrdiff_t n_vectors = feature_vectors(n_features);
     const ptrdiff_t n_full = n_features / FS_LANES, rest = n_features % FS_LANES;
-    for (ptrdiff_t k0 = 0, size; k0 < n_classes; k0 += size) {
-        size = class_block(k0, n_classes);
+    for (ptrdiff_t c = 0; c < class_blocks(n_classes); c++) {
+        const ptrdiff_t k0 = first_class(c, n_classes), size = first_class(c + 1, n_classes) - k0;
         for (ptrdiff_t k = 0; k < size; k++) {
             const float *from = weight + (k0 + k) * n_features;
             float *to = packed + (k0 * n_vectors + k) * FS_LANES;
@@ -93,8 +99,8 @@ static void unpack(const float *packed, ptrdiff_t n_features, ptrdiff_t n_classe
                    float *bias) {
     const ptrdiff_t n_vectors = feature_vectors(n_features);
     const ptrdiff_t n_full = n_features / FS_LANES, rest = n_features % FS_LANES;
-    for (ptrdiff_t k0 = 0, size; k0 < n_classes; k0 += size) {
-        size = class_block(k0, n_classes);
+    for (ptrdiff_t c = 0; c < class_blocks(n_classes); c++) {
+        const ptrdiff_t k0 = first_class(c, n_classes), size = first_class(c + 1, n_classes) - k0;
         for (ptrdiff_t k = 0; k < size; k++) {
             const float *from = packed + (k0 * n_vectors + k) * FS_LANES;
             float *to = weight + (k0 + k) * n_features;
@@ -110,19 +116,21 @@ static void unpack(const float *packed, ptrdiff_t n_features, ptrdiff_t n_classe
 
 /* ---- blocks of rows ---- */
 
-static size_t scratch_bytes(ptrdiff_t n_features, ptrdiff_t n_classes) {
+static size_t room_bytes(ptrdiff_t n_features, ptrdiff_t n_classes) {
     (void)n_features;
     return (size_t)round_up(sizeof(block), FS_ALIGN) +
-           sizeof(float) * (size_t)(FS_BLOCK_ROWS * (n_classes + FS_LANES));
+           sizeof(float) * (size_t)(FS_BLOCK_ROWS * (n_classes + FS_LANES) +
+                                    round_up(n_classes, FS_ALIGN / sizeof(float)));
 }
 
-static block *new_block(void *scratch, ptrdiff_t n_features, ptrdiff_t n_classes) {
-    block *b = scratch;
+static block *new_block(void *room, ptrdiff_t n_features, ptrdiff_t n_classes) {
+    block *b = room;
     b->n_classes = n_classes;
     b->n_full = n_features / FS_LANES;
     b->n_vectors = feature_vectors(n_features);
-    b->z = (float *)((char *)scratch + round_up(sizeof(block), FS_ALIGN));
+    b->z = (float *)((char *)room + round_up(sizeof(block), FS_ALIGN));
     b->tail = b->z + n_classes * FS_BLOCK_ROWS;
+    b->grad_bias = b->tail + FS_BLOCK_ROWS * FS_LANES;
     return b;
 }
 
@@ -178,31 +186,33 @@ FS_INLINE void multiply(vf *acc, const vf *x, const float *w, const int n) {
     }
 }
 
-/* z (n, FS_BLOCK_ROWS) = scale * rows . w + bias, for the n classes of one class block:
- * w is (n_vectors, n, FS_LANES). n and is_uint8 are constants where this is inlined. */
+/* z (n, FS_BLOCK_ROWS) = bias, or what it is, + scale * rows . w over the vectors [first, last) of
+ * features, for the n classes of one class block: w is (n_vectors, n, FS_LANES). n and is_uint8 are
+ * constants where this is inlined. */
 FS_INLINE void forward_block(const block *b, const float *w, const float *bias, float scale,
-                             float *z, const int n, const int is_uint8) {
+                             float *z, ptrdiff_t first, ptrdiff_t last, const int n,
+                             const int is_uint8) {
     const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
     const int per_line = LINE / vector_bytes;
-    const ptrdiff_t w_vector = n * FS_LANES;
+    const ptrdiff_t w_vector = n * FS_LANES, last_full = min_of(last, b->n_full);
     for (ptrdiff_t r = 0; r < b->n_rows; r += FS_WIDE) {
         const char *const *row = b->row + r, *const *ahead = row + PREFETCH_ROWS;
         vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDE];
         for (int i = 0; i < n * FS_WIDE; i++) acc[i] = (vf){0};
 
-        ptrdiff_t f = 0;
-        for (; f + per_line <= b->n_full; f += per_line) {
+        ptrdiff_t f = first;
+        for (; f + per_line <= last_full; f += per_line) {
             for (int i = 0; i < FS_WIDE; i++) v_prefetch(ahead[i] + f * vector_bytes);
             for (int j = 0; j < per_line; j++) {
                 for (int i = 0; i < FS_WIDE; i++) x[i] = load_features(row[i], f + j, is_uint8);
                 multiply(acc, x, w + (f + j) * w_vector, n);
             }
         }
-        for (; f < b->n_full; f++) {
+        for (; f < last_full; f++) {
             for (int i = 0; i < FS_WIDE; i++) x[i] = load_features(row[i], f, is_uint8);
             multiply(acc, x, w + f * w_vector, n);
         }
-        if (f < b->n_vectors) {
+        if (f < last) {
             for (int i = 0; i < FS_WIDE; i++) x[i] = v_load(b->tail + (r + i) * FS_LANES);
             multiply(acc, x, w + f * w_vector, n);
         }
@@ -211,23 +221,32 @@ FS_INLINE void forward_block(const block *b, const float *w, const float *bias, 
         v_sum_each(acc, n * FS_WIDE);
         for (int i = 0; i * FS_LANES < n * FS_WIDE; i++) v_store(sums + i * FS_LANES, acc[i]);
         for (int k = 0; k < n; k++)
-            for (int i = 0; i < FS_WIDE; i++)
-                z[k * FS_BLOCK_ROWS + r + i] = scale * sums[k * FS_WIDE + i] + bias[k];
+            for (int i = 0; i < FS_WIDE; i++) {
+                float *zk = z + k * FS_BLOCK_ROWS + r + i;
+                *zk = scale * sums[k * FS_WIDE + i] + (first == 0 ? bias[k] : *zk);
+            }
     }
 }
 
-/* b->z = logits of the block's rows, padded to FS_WIDE. */
+/* b->z = logits of the block's rows, padded to FS_WIDE. Features in ranges of FORWARD_FEATURES:
+ * the rows' and the weight's part of a range stay in cache while all classes pass. */
 FS_INLINE void forward(block *b, const fs_rows *rows, const float *packed, const int is_uint8) {
     const float *bias = packed + packed_bias_offset(rows->n_features, rows->n_classes);
-    for (ptrdiff_t k = 0, n; k < b->n_classes; k += n) {
-        n = class_block(k, b->n_classes);
-        const float *w = packed + k * b->n_vectors * FS_LANES;
-        float *z = b->z + k * FS_BLOCK_ROWS;
-        switch (n) {
-#define FORWARD(n) \
-    case n: forward_block(b, w, bias + k, rows->scale, z, n, is_uint8); break;
-            FORWARD(1) FORWARD(2) FORWARD(3) FORWARD(4) FORWARD(5)
+    const ptrdiff_t step = FORWARD_FEATURES / FS_LANES;
+    for (ptrdiff_t first = 0; first < b->n_vectors; first += step) {
+        const ptrdiff_t last = min_of(first + step, b->n_vectors);
+        for (ptrdiff_t c = 0; c < class_blocks(b->n_classes); c++) {
+            const ptrdiff_t k = first_class(c, b->n_classes);
+            const float *w = packed + k * b->n_vectors * FS_LANES;
+            float *z = b->z + k * FS_BLOCK_ROWS;
+            switch (first_class(c + 1, b->n_classes) - k) {
+#define FORWARD(n)                                                                     \
+    case n:                                                                            \
+        forward_block(b, w, bias + k, rows->scale, z, first, last, n, is_uint8); \
+        break;
+                FORWARD(1) FORWARD(2) FORWARD(3) FORWARD(4) FORWARD(5)
 #undef FORWARD
+            }
         }
     }
 }
@@ -311,8 +330,9 @@ FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max) {
     return sum;
 }
 
-/* Logits -> losses, and residuals: z = softmax(z) - onehot(target), 0 in the padding columns. */
-static void block_loss_and_residuals(block *b, fs_sums *sums) {
+/* Logits -> losses, and residuals: z = scale * (softmax(z) - onehot(target)), 0 in the padding
+ * columns; grad_bias. */
+static void block_loss_and_residuals(block *b, float scale, fs_sums *sums) {
     pad_columns(b);
     for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
         float z_target[FS_LANES];
@@ -324,6 +344,17 @@ static void block_loss_and_residuals(block *b, fs_sums *sums) {
     }
     for (ptrdiff_t r = 0; r < b->n_rows; r++) b->z[b->target[r] * FS_BLOCK_ROWS + r] -= 1.0f;
     pad_columns(b);
+    for (ptrdiff_t k = 0; k < b->n_classes; k++) {
+        float *zk = b->z + k * FS_BLOCK_ROWS;
+        vf sum = {0};
+        for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
+            const vf d = v_load(zk + r);
+            sum += d;
+            v_store(zk + r, d * scale);
+        }
+        v_sum_each(&sum, 1);
+        b->grad_bias[k] = sum[0];
+    }
 }
 
 /* ---- backward ---- */
@@ -338,20 +369,21 @@ FS_INLINE void multiply_outer(vf *acc, const vf *x, const float *residual, const
 }
 
 /* grad (width, n, FS_LANES) = or += residual (n, FS_BLOCK_ROWS) . `width` vectors from f on, or the
- * tails; all but b, residual, grad and f are constants where this is inlined. */
+ * tails. n, width and the flags but `accumulate` are constants where this is inlined. */
 FS_INLINE void backward_vectors(const block *b, const float *residual, float *grad, ptrdiff_t f,
-                                int accumulate, const int n, const int width, const int is_uint8,
-                                const int is_tail) {
+                                int accumulate, int prefetch, const int n, const int width,
+                                const int is_uint8, const int is_tail) {
     const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
     const int lines = width * vector_bytes > LINE ? width * vector_bytes / LINE : 1;
     const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
+    const ptrdiff_t n_prefetch = prefetch ? PREFETCH_NEXT * lines : 0;
     const char *const *ahead = b->row + n_padded;
     vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDE];
     for (int k = 0; k < n; k++)
         for (int i = 0; i < width; i++)
             acc[k * width + i] = accumulate ? v_load(grad + (i * n + k) * FS_LANES) : (vf){0};
     for (ptrdiff_t r = 0; r < n_padded; r++) {
-        if (width == FS_WIDE && r < PREFETCH_NEXT * lines) /* a line at a time: bursts lose */
+        if (width == FS_WIDE && r < n_prefetch) /* a line at a time: bursts lose */
             v_prefetch(ahead[r / lines] + f * vector_bytes + r % lines * LINE);
         for (int i = 0; i < width; i++)
             x[i] = is_tail ? v_load(b->tail + r * FS_LANES)
@@ -362,74 +394,95 @@ FS_INLINE void backward_vectors(const block *b, const float *residual, float *gr
         for (int i = 0; i < width; i++) v_store(grad + (i * n + k) * FS_LANES, acc[k * width + i]);
 }
 
-/* grad (n_vectors, n, FS_LANES) = or += residual (n, FS_BLOCK_ROWS) . rows, for one class block. */
-FS_INLINE void backward_block(const block *b, const float *residual, float *grad, int accumulate,
-                              const int n, const int is_uint8) {
+/* A tile of the gradient: one class block x FS_WIDE vectors of features from f on, or what is left
+ * of them. grad is the class block's, (n_vectors, n, FS_LANES). */
+FS_INLINE void backward_tile(const block *b, const float *residual, float *grad, ptrdiff_t f,
+                             int accumulate, int prefetch, const int n, const int is_uint8) {
     const ptrdiff_t w_vector = n * FS_LANES;
-    ptrdiff_t f = 0;
-    for (; f + FS_WIDE <= b->n_full; f += FS_WIDE)
-        backward_vectors(b, residual, grad + f * w_vector, f, accumulate, n, FS_WIDE, is_uint8, 0);
+    if (f + FS_WIDE <= b->n_full) {
+        backward_vectors(b, residual, grad + f * w_vector, f, accumulate, prefetch, n, FS_WIDE,
+                         is_uint8, 0);
+        return;
+    }
     for (; f < b->n_full; f++)
-        backward_vectors(b, residual, grad + f * w_vector, f, accumulate, n, 1, is_uint8, 0);
+        backward_vectors(b, residual, grad + f * w_vector, f, accumulate, 0, n, 1, is_uint8, 0);
     if (f < b->n_vectors)
-        backward_vectors(b, residual, grad + f * w_vector, f, accumulate, n, 1, is_uint8, 1);
+        backward_vectors(b, residual, grad + f * w_vector, f, accumulate, 0, n, 1, is_uint8, 1);
 }
 
-FS_INLINE void backward(const block *b, float *grad, int accumulate, const int is_uint8) {
-    for (ptrdiff_t k = 0, n; k < b->n_classes; k += n) {
-        n = class_block(k, b->n_classes);
-        const float *residual = b->z + k * FS_BLOCK_ROWS;
-        float *g = grad + k * b->n_vectors * FS_LANES;
-        switch (n) {
-#define BACKWARD(n) \
-    case n: backward_block(b, residual, g, accumulate, n, is_uint8); break;
-            BACKWARD(1) BACKWARD(2) BACKWARD(3) BACKWARD(4) BACKWARD(5)
+/* Tiles are counted class block by class block within each FS_WIDE vectors of features, which so
+ * stay in L1; one more tile is the bias. */
+static ptrdiff_t n_tiles(ptrdiff_t n_features, ptrdiff_t n_classes) {
+    return (feature_vectors(n_features) + FS_WIDE - 1) / FS_WIDE * class_blocks(n_classes) + 1;
+}
+
+/* The packed floats of a tile; returns how many. */
+static ptrdiff_t tile_floats(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile,
+                             ptrdiff_t *offset) {
+    const ptrdiff_t n_vectors = feature_vectors(n_features), n_blocks = class_blocks(n_classes);
+    if (tile == n_tiles(n_features, n_classes) - 1) {
+        *offset = packed_bias_offset(n_features, n_classes);
+        return round_up(n_classes, FS_LANES);
+    }
+    const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDE;
+    const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
+    *offset = (k * n_vectors + f * n) * FS_LANES;
+    return min_of(FS_WIDE, n_vectors - f) * n * FS_LANES;
+}
+
+FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, int accumulate,
+                        const int is_uint8) {
+    const ptrdiff_t n_blocks = class_blocks(b->n_classes);
+    const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDE;
+    const ptrdiff_t k = first_class(c, b->n_classes);
+    const float *residual = b->z + k * FS_BLOCK_ROWS;
+    float *g = grad + k * b->n_vectors * FS_LANES;
+    switch (first_class(c + 1, b->n_classes) - k) {
+#define BACKWARD(n)                                                          \
+    case n:                                                                  \
+        backward_tile(b, residual, g, f, accumulate, c == 0, n, is_uint8); \
+        break;
+        BACKWARD(1) BACKWARD(2) BACKWARD(3) BACKWARD(4) BACKWARD(5)
 #undef BACKWARD
-        }
     }
 }
 
-/* grad = or += gradient of the block's loss, from its residuals, which are scaled on the way. */
-static void block_gradient(block *b, const fs_rows *rows, float *grad, int accumulate) {
-    float *grad_bias = grad + packed_bias_offset(rows->n_features, rows->n_classes);
-    const ptrdiff_t padded = round_up(b->n_rows, FS_LANES);
-    for (ptrdiff_t k = 0; k < b->n_classes; k++) {
-        float *zk = b->z + k * FS_BLOCK_ROWS;
-        vf sum = {0};
-        for (ptrdiff_t r = 0; r < padded; r += FS_LANES) {
-            const vf d = v_load(zk + r);
-            sum += d;
-            v_store(zk + r, d * rows->scale);
-        }
-        v_sum_each(&sum, 1);
-        grad_bias[k] = accumulate ? grad_bias[k] + sum[0] : sum[0];
+static void add_bias_gradient(const block *b, float *grad_bias, int accumulate) {
+    for (ptrdiff_t k = 0; k < round_up(b->n_classes, FS_LANES); k++) {
+        const float g = k < b->n_classes ? b->grad_bias[k] : 0.0f;
+        grad_bias[k] = accumulate ? grad_bias[k] + g : g;
     }
-    for (ptrdiff_t k = b->n_classes; k % FS_LANES != 0; k++) grad_bias[k] = 0.0f;
-
-    if (rows->row_type == FS_UINT8)
-        backward(b, grad, accumulate, 1);
-    else
-        backward(b, grad, accumulate, 0);
 }
 
 /* ---- the table's functions over rows [begin, end) ---- */
 
-static void loss_and_grad(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                          ptrdiff_t next, void *scratch, float *grad, fs_sums *sums) {
-    block *b = new_block(scratch, rows->n_features, rows->n_classes);
-    *sums = (fs_sums){0};
-    for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
-        const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
-        take_rows(b, rows, r, stop, stop < end ? stop : next);
-        block_logits(b, rows, packed);
-        block_loss_and_residuals(b, sums);
-        block_gradient(b, rows, grad, r > begin);
-    }
+static void residuals(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+                      ptrdiff_t next, void *room, fs_sums *sums) {
+    block *b = new_block(room, rows->n_features, rows->n_classes);
+    take_rows(b, rows, begin, end, next);
+    block_logits(b, rows, packed);
+    block_loss_and_residuals(b, rows->scale, sums);
+}
+
+static void gradient(const fs_rows *rows, const void *rooms, size_t stride, ptrdiff_t n_rooms,
+                     ptrdiff_t begin, ptrdiff_t end, int accumulate, float *grad) {
+    const ptrdiff_t bias = n_tiles(rows->n_features, rows->n_classes) - 1;
+    for (ptrdiff_t tile = begin; tile < end; tile++)
+        for (ptrdiff_t i = 0; i < n_rooms; i++) {
+            const block *b = (const block *)(const void *)((const char *)rooms + i * (ptrdiff_t)stride);
+            const int add = accumulate || i > 0;
+            if (tile == bias)
+                add_bias_gradient(b, grad + packed_bias_offset(rows->n_features, rows->n_classes), add);
+            else if (rows->row_type == FS_UINT8)
+                backward(b, tile, grad, add, 1);
+            else
+                backward(b, tile, grad, add, 0);
+        }
 }
 
 static void loss(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                 void *scratch, fs_sums *sums) {
-    block *b = new_block(scratch, rows->n_features, rows->n_classes);
+                 void *room, fs_sums *sums) {
+    block *b = new_block(room, rows->n_features, rows->n_classes);
     *sums = (fs_sums){0};
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
@@ -440,8 +493,8 @@ static void loss(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrd
 }
 
 static void logits(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                   void *scratch, float *out) {
-    block *b = new_block(scratch, rows->n_features, rows->n_classes);
+                   void *room, float *out) {
+    block *b = new_block(room, rows->n_features, rows->n_classes);
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1);
@@ -453,8 +506,8 @@ static void logits(const fs_rows *rows, const float *packed, ptrdiff_t begin, pt
 }
 
 static void softmax(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t n_classes,
-                    int log, void *scratch, float *out) {
-    block *b = new_block(scratch, 0, n_classes);
+                    int log, void *room, float *out) {
+    block *b = new_block(room, 0, n_classes);
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         b->n_rows = min_of(FS_BLOCK_ROWS, end - r);
         for (ptrdiff_t i = 0; i < b->n_rows; i++)
@@ -554,10 +607,13 @@ const fs_kernels FS_KERNELS = {
     .isa = FS_ISA_NAME,
     .packed_size = packed_size,
     .packed_bias_offset = packed_bias_offset,
-    .scratch_bytes = scratch_bytes,
+    .room_bytes = room_bytes,
     .pack = pack,
     .unpack = unpack,
-    .loss_and_grad = loss_and_grad,
+    .n_tiles = n_tiles,
+    .tile_floats = tile_floats,
+    .residuals = residuals,
+    .gradient = gradient,
     .loss = loss,
     .logits = logits,
     .softmax = softmax,

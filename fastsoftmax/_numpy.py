@@ -43,10 +43,10 @@ def _log_softmax(logits: Array) -> Array:
     return log_p
 
 
-def _sums(log_p: Array, target: Array) -> tuple[float, int]:
+def _sums(logits: Array, log_p: Array, target: Array) -> tuple[float, int]:
     """Summed loss, and the number of rows whose first largest logit is the target's."""
     loss = -log_p[np.arange(len(target)), target]
-    correct = (log_p.argmax(axis=1) == target) & ~np.isnan(loss)
+    correct = (logits.argmax(axis=1) == target) & ~np.isnan(loss)
     return float(loss.sum(dtype=np.float64)), int(correct.sum())
 
 
@@ -59,7 +59,7 @@ def _loss_and_grad(
         rows = slice(begin, begin + _BLOCK_ROWS)
         block, logits = _forward(x[rows], weight, bias, scale)
         log_p = _log_softmax(logits)
-        block_loss, block_correct = _sums(log_p, target[rows])
+        block_loss, block_correct = _sums(logits, log_p, target[rows])
         residual = np.exp(log_p)
         residual[np.arange(len(block)), target[rows]] -= 1
         grad_weight += residual.T @ block
@@ -227,7 +227,7 @@ def evaluate(
     for begin in range(0, len(x), _BLOCK_ROWS):
         rows = slice(begin, begin + _BLOCK_ROWS)
         _, logits = _forward(x[rows], weight, bias, scale)
-        block_loss, block_correct = _sums(_log_softmax(logits), target[rows])
+        block_loss, block_correct = _sums(logits, _log_softmax(logits), target[rows])
         loss += block_loss
         correct += block_correct
     return loss, correct
