@@ -25,6 +25,8 @@ enum {
     REDUCE_FLOATS = 1024,           /* reduced and updated at a time, to stay in L1 */
     TILES_FROM = 128 << 10,       /* bytes of parameters */
     SPAN_ROWS = 256,              /* whose residuals are held at a time, by tiles */
+    SPAN_CHUNKS = 8,
+    SPAN_CHUNK_ROWS = 16, /* at least: each chunk passes over the whole weight once */
 };
 
 static ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -46,11 +48,20 @@ static chunks chunks_of(ptrdiff_t n_rows) {
     return (chunks){.n = divide_up(n_rows, rows), .rows = rows};
 }
 
-/* By tiles, chunks of a span have at most FS_BLOCK_ROWS rows, and fewer where that leaves too few
- * chunks to share: each passes over the whole weight once. */
+/* By tiles, the rows of a span make SPAN_CHUNKS chunks, or fewer where these would be too small. */
 static chunks chunks_of_span(ptrdiff_t n_rows) {
-    const ptrdiff_t rows = min_of(FS_BLOCK_ROWS, max_of(16, divide_up(divide_up(n_rows, 8), 4) * 4));
+    const ptrdiff_t rows =
+        max_of(SPAN_CHUNK_ROWS, divide_up(divide_up(n_rows, SPAN_CHUNKS), 4) * 4);
     return (chunks){.n = divide_up(n_rows, rows), .rows = rows};
+}
+
+/* The most chunks that a batch, or a span, of at most n_rows rows can have: rounding may give a
+ * smaller one more of them than a larger one. */
+static ptrdiff_t most_chunks(ptrdiff_t n_rows) {
+    return min_of(divide_up(n_rows, FS_BLOCK_ROWS), FS_MAX_CHUNKS);
+}
+static ptrdiff_t most_chunks_of_span(ptrdiff_t n_rows) {
+    return min_of(divide_up(n_rows, SPAN_CHUNK_ROWS), SPAN_CHUNKS);
 }
 
 static int by_tiles(ptrdiff_t packed_size) {
@@ -107,17 +118,18 @@ static void place_buffers(pass *p, char *base, size_t *end, ptrdiff_t n_rooms, p
  * batch_size 0: no gradient is asked for. */
 static void *new_pass(pass *p, const fs_kernels *kernels, const fs_rows *rows, int num_threads,
                       ptrdiff_t batch_size, int velocity) {
-    *p = (pass){.kernels = kernels, .rows = rows, .batch_size = batch_size};
+    const ptrdiff_t batch = batch_size ? min_of(batch_size, rows->n_rows) : rows->n_rows;
+    *p = (pass){.kernels = kernels, .rows = rows, .batch_size = batch};
     p->packed_size = kernels->packed_size(rows->n_features, rows->n_classes);
     p->bias_offset = kernels->packed_bias_offset(rows->n_features, rows->n_classes);
     p->room_bytes = (kernels->room_bytes(rows->n_features, rows->n_classes) + FS_ALIGN - 1) /
                     FS_ALIGN * FS_ALIGN;
     p->by_tiles = batch_size > 0 && by_tiles(p->packed_size);
-    const ptrdiff_t most_rows = batch_size ? min_of(batch_size, rows->n_rows) : rows->n_rows;
-    const chunks c = p->by_tiles ? chunks_of_span(min_of(most_rows, SPAN_ROWS)) : chunks_of(most_rows);
-    p->num_threads = (int)max_of(1, min_of(num_threads, p->by_tiles ? num_threads : c.n));
-    const ptrdiff_t n_rooms = p->by_tiles ? c.n : p->num_threads;
-    const ptrdiff_t n_partials = batch_size == 0 ? 0 : p->by_tiles ? 1 : c.n;
+    const ptrdiff_t n_chunks =
+        p->by_tiles ? most_chunks_of_span(min_of(batch, SPAN_ROWS)) : most_chunks(batch);
+    p->num_threads = (int)max_of(1, p->by_tiles ? num_threads : min_of(num_threads, n_chunks));
+    const ptrdiff_t n_rooms = p->by_tiles ? n_chunks : p->num_threads;
+    const ptrdiff_t n_partials = batch_size == 0 ? 0 : p->by_tiles ? 1 : n_chunks;
     size_t bytes = 0;
     place_buffers(p, NULL, &bytes, n_rooms, n_partials, velocity);
     char *memory = aligned_alloc(FS_ALIGN, bytes);

@@ -235,7 +235,7 @@ cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, scale, nu
     fill_rows(&rows, x, target, order, scale, weight.shape[0])
     fill_params(&params, weight, bias, velocity)
     cdef fs_sgd settings = sgd_struct(sgd, velocity)
-    cdef Py_ssize_t n_batch = rows.n_rows if batch_size is None else batch_size
+    cdef Py_ssize_t n_batch = min(batch_size or rows.n_rows, rows.n_rows)
     with nogil:
         status = fs_train_epoch(kernels, &rows, n_batch, &params, &settings, threads, &sums)
     check(status)

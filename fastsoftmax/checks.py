@@ -101,6 +101,20 @@ def targets(target: Any, n_rows: int, n_classes: int) -> npt.NDArray[np.int32]:
     return np.ascontiguousarray(target, np.int32)
 
 
+def labels(y: Any, name: str = "labels") -> Array:
+    """`y` as a one-dimensional array of integers, booleans or strings, as people label rows."""
+    array: Array = np.asarray(y)
+    if array.dtype == object and all(isinstance(label, str) for label in array.flat):
+        array = array.astype(str)  # as pandas keeps strings
+    if array.size == 0:  # an empty list is one of float64
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "biuU":
+        raise TypeError(f"{name} must be integers, booleans or strings, got {array.dtype}")
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
+    return array
+
+
 def row_order(order: Any, n_rows: int) -> npt.NDArray[np.int64] | None:
     """`order` as int64 indices in [0, n_rows), in any number; None stays None."""
     if order is None:
@@ -132,15 +146,20 @@ def default_scale(dtype: np.dtype[Any]) -> float:
     return 1 / 255 if dtype == _UINT8 else 1.0
 
 
+def finite(name: str, value: Any) -> float:
+    """`value` as a finite float."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    return number
+
+
 def row_scale(scale: Any) -> float:
     """`scale`, by which each feature is multiplied, as a finite float."""
-    try:
-        number = float(scale)
-    except (TypeError, ValueError):
-        raise TypeError(f"scale must be a number, got {scale!r}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"scale must be finite, got {scale!r}")
-    return number
+    return finite("scale", scale)
 
 
 def not_empty(n_rows: int) -> None:

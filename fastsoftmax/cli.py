@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,11 +97,17 @@ def _data(name: str) -> Dataset:
     path = Path(name)
     if path.suffix != ".npz":
         return load_dataset(name)
-    with np.load(path, allow_pickle=False) as arrays:
+    try:
+        arrays = np.load(path, allow_pickle=False)
+    except (EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not an .npz file: {error}") from error
+    with arrays:
         missing = {"x_train", "y_train", "x_test", "y_test"} - set(arrays.files)
         if missing:
             raise ValueError(f"{path} has no array {', '.join(sorted(missing))}")
-        n_classes = int(arrays["y_train"].max()) + 1
+        if arrays["y_train"].dtype.kind not in "iu":
+            raise ValueError(f"{path}: y_train must be integers, got {arrays['y_train'].dtype}")
+        n_classes = int(arrays["y_train"].max(initial=1)) + 1
         return Dataset(
             arrays["x_train"],
             arrays["y_train"],
@@ -115,6 +122,10 @@ def _train(args: argparse.Namespace) -> None:
     for path in (args.save, args.plot, args.json):
         if path is not None and not path.resolve().parent.is_dir():
             raise FileNotFoundError(f"the folder of {path} does not exist")
+    if args.plot:
+        from .plots import check_path
+
+        check_path(args.plot)
     result = train(
         _data(args.data),
         batch_size=args.batch_size,

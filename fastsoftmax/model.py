@@ -21,6 +21,13 @@ _FORMAT = "fastsoftmax.LinearClassifier"
 _FORMAT_VERSION = "1"
 
 
+def _json_value(value: object) -> Any:
+    """What json is to write for a type that it does not know."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"settings must be JSON serializable, got {value!r}")
+
+
 class Evaluation(NamedTuple):
     """Mean negative log-likelihood, and the share of rows predicted right."""
 
@@ -39,7 +46,7 @@ class LinearClassifier:
     weight : ndarray of float32, shape (K, D)
     bias : ndarray of float32, shape (K,)
     classes : array_like, shape (K,), optional
-        The label of each class, integers or strings; 0 to K - 1 where None.
+        The label of each class, integers, booleans or strings; 0 to K - 1 where None.
     class_names : sequence of str, optional
         A name of each class for people to read.
     scale : float
@@ -78,11 +85,9 @@ class LinearClassifier:
     ) -> None:
         self.weight, self.bias = checks.parameters(weight, bias)
         n_classes = len(bias)
-        self.classes = np.arange(n_classes) if classes is None else np.asarray(classes)
+        self.classes = checks.labels(range(n_classes) if classes is None else classes, "classes")
         if self.classes.shape != (n_classes,):
             raise ValueError(f"classes must have shape ({n_classes},), got {self.classes.shape}")
-        if self.classes.dtype.kind not in "iuU":
-            raise TypeError(f"classes must be integers or strings, got {self.classes.dtype}")
         if len(np.unique(self.classes)) != n_classes:
             raise ValueError(f"classes must differ from each other, got {self.classes.tolist()}")
         self.class_names = None if class_names is None else tuple(class_names)
@@ -129,9 +134,7 @@ class LinearClassifier:
         ValueError
             A label is none of the classes.
         """
-        y = np.asarray(y)
-        if y.ndim != 1:
-            raise ValueError(f"labels must be one-dimensional, got shape {y.shape}")
+        y = checks.labels(y)
         sorter = self.classes.argsort()
         place = np.searchsorted(self.classes, y, sorter=sorter).clip(max=self.n_classes - 1)
         index: Array = sorter[place]
@@ -174,7 +177,7 @@ class LinearClassifier:
             "classes": json.dumps(self.classes.tolist()),
             "class_names": json.dumps(self.class_names),
             "scale": json.dumps(self.scale),
-            "settings": json.dumps(self.settings),
+            "settings": json.dumps(self.settings, default=_json_value),
         }
         content = save({"weight": self.weight, "bias": self.bias}, metadata=header)
         with atomic_write(Path(path)) as file:
@@ -208,5 +211,12 @@ class LinearClassifier:
                     scale=json.loads(header["scale"]),
                     settings=json.loads(header["settings"]),
                 )
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (
+            AttributeError,  # of safetensors, for a dtype that NumPy does not have
+            KeyError,
+            RecursionError,  # of json, for a header made to be so
+            SafetensorError,
+            TypeError,
+            ValueError,
+        ) as error:
             raise ValueError(f"{os.fspath(path)} is not a fastsoftmax model: {error}") from error

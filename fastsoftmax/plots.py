@@ -29,6 +29,15 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Raises a ValueError for a suffix that no picture can be written with, before it is drawn."""
+    figure = _figure(1, 1)
+    known = figure.canvas.get_supported_filetypes()
+    suffix = os.path.splitext(path)[1][1:].lower()
+    if suffix not in known:
+        raise ValueError(f"{os.fspath(path)} must end in one of .{', .'.join(sorted(known))}")
+
+
 def _finish(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
     if path is not None:
         figure.savefig(path, dpi=150)
@@ -61,7 +70,7 @@ def curves(history: History, path: str | os.PathLike[str] | None = None) -> Figu
     if history.test_accuracy:
         axes.plot(epochs, history.test_accuracy, "-.", label="test accuracy", marker=".")
     axes.set_xlabel("epoch")
-    axes.locator_params(axis="x", integer=True)
+    axes.locator_params(axis="x", integer=True, min_n_ticks=1)
     axes.grid(alpha=0.3)
     axes.legend()
     return _finish(figure, path)
@@ -97,11 +106,13 @@ def predictions(
     ImportError
         matplotlib is not installed.
     ValueError
-        `images` are not pictures.
+        `images` are not pictures, or `labels` not as many.
     """
     images = np.asarray(images)
     if images.ndim != 3 or len(images) == 0:
         raise ValueError(f"images must be (N, H, W) with N >= 1, got shape {images.shape}")
+    if labels is not None and len(labels) != len(images):
+        raise ValueError(f"labels must be {len(images)} as there are images, got {len(labels)}")
     predicted = model.encode(model.predict(images))
     true = None if labels is None else model.encode(labels)
     names = model.class_names or tuple(str(label) for label in model.classes)

@@ -7,6 +7,7 @@ import os
 
 __all__ = ["get_num_threads", "set_num_threads"]
 
+_MOST = 1024  # as many as any backend would use, and an int in C
 _num_threads: int | None = None
 
 
@@ -56,4 +57,4 @@ def check_num_threads(num_threads: int | None) -> int:
         raise TypeError(f"num_threads must be an integer or None, got {num_threads!r}") from None
     if n < 1:
         raise ValueError(f"num_threads must be >= 1, got {n}")
-    return n
+    return min(n, _MOST)

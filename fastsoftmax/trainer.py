@@ -144,7 +144,7 @@ def train(
     ----------
     data : str, Dataset or (X, y)
         A name for `load_dataset`; or rows X, (N, D) or (N, H, W) and the like, float32 or uint8
-        (pixels, scaled by 1/255), C-contiguous, and labels y, (N,) integers or strings.
+        (pixels, scaled by 1/255), C-contiguous, and labels y, (N,) integers, booleans or strings.
     validation_data : (X, y), optional
         Evaluated after each epoch. A dataset brings its own test part.
     batch_size : int
@@ -197,7 +197,8 @@ def train(
     batch_size = checks.positive_int("batch_size", batch_size)
     epochs = checks.positive_int("epochs", epochs)
     num_threads = check_num_threads(num_threads)
-    init_std = _init_std(init_std)
+    if checks.finite("init_std", init_std) < 0:
+        raise ValueError(f"init_std must be >= 0, got {init_std!r}")
     sgds = [
         SGD(lr(epoch) if callable(lr) else lr, momentum, dampening, nesterov, weight_decay)
         for epoch in range(epochs)
@@ -266,13 +267,6 @@ def train(
     return result
 
 
-def _init_std(init_std: float) -> float:
-    std = checks.row_scale(init_std)
-    if std < 0:
-        raise ValueError(f"init_std must be >= 0, got {init_std!r}")
-    return std
-
-
 def _load(
     data: str | Dataset | tuple[Any, Any], validation_data: tuple[Any, Any] | None
 ) -> tuple[Any, Any, Array, tuple[str, ...] | None, str, tuple[Any, Any] | None]:
@@ -286,7 +280,8 @@ def _load(
         classes = np.arange(len(data.class_names))
         return data.train_images, data.train_labels, classes, data.class_names, data.name, test
     x, y = _pair("data", data)
-    classes = np.unique(np.asarray(y))
+    y = checks.labels(y)
+    classes = np.unique(y)
     if len(classes) < 2:
         raise ValueError(f"labels must be of at least 2 classes, got {classes.tolist()}")
     return x, y, classes, None, "arrays", validation_data

@@ -26,8 +26,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import CLASS_NAMES, Dataset
 from ..files import atomic_write
+from .dataset import CLASS_NAMES, Dataset
 from .idx import read_pair
 
 __all__ = ["CLASS_NAMES", "DatasetUnavailableError", "cache_folder", "load"]
