@@ -25,8 +25,9 @@ enum {
     REDUCE_FLOATS = 1024,           /* reduced and updated at a time, to stay in L1 */
     TILES_FROM = 128 << 10,       /* bytes of parameters */
     SPAN_ROWS = 256,              /* whose residuals are held at a time, by tiles */
-    SPAN_CHUNKS = 8,
-    SPAN_CHUNK_ROWS = 16, /* at least: each chunk passes over the whole weight once */
+    CHUNK_ROWS = 16,              /* at least: fewer are not worth a thread's while */
+    BATCH_CHUNKS = 4,             /* of a small batch, by rows: each costs a partial gradient */
+    SPAN_CHUNKS = 8,              /* of a small span, by tiles: each passes over the weight once */
 };
 
 static ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -39,29 +40,22 @@ typedef struct {
     ptrdiff_t n, rows; /* n chunks of `rows` rows, the last with what is left */
 } chunks;
 
-/* About FS_BLOCK_ROWS rows each, of nearly equal size; larger ones where there would be more than
- * FS_MAX_CHUNKS. */
-static chunks chunks_of(ptrdiff_t n_rows) {
-    const ptrdiff_t n = max_of(1, min_of(divide_up(n_rows, FS_BLOCK_ROWS), FS_MAX_CHUNKS));
-    ptrdiff_t rows = max_of(4, divide_up(divide_up(n_rows, n), 4) * 4); /* kernels take 4 */
+/* At least `least` chunks of nearly equal size, as long as they have CHUNK_ROWS rows, and as many
+ * more as it takes for them to have no more than a block, but at most FS_MAX_CHUNKS. */
+static chunks chunks_of_at_least(ptrdiff_t least, ptrdiff_t n_rows) {
+    const ptrdiff_t n = min_of(max_of(least, divide_up(n_rows, FS_BLOCK_ROWS)), FS_MAX_CHUNKS);
+    ptrdiff_t rows = max_of(CHUNK_ROWS, divide_up(divide_up(n_rows, n), 4) * 4); /* kernels take 4 */
     if (rows > FS_BLOCK_ROWS) rows = divide_up(rows, FS_BLOCK_ROWS) * FS_BLOCK_ROWS;
     return (chunks){.n = divide_up(n_rows, rows), .rows = rows};
 }
 
-/* By tiles, the rows of a span make SPAN_CHUNKS chunks, or fewer where these would be too small. */
-static chunks chunks_of_span(ptrdiff_t n_rows) {
-    const ptrdiff_t rows =
-        max_of(SPAN_CHUNK_ROWS, divide_up(divide_up(n_rows, SPAN_CHUNKS), 4) * 4);
-    return (chunks){.n = divide_up(n_rows, rows), .rows = rows};
-}
+static chunks chunks_of(ptrdiff_t n_rows) { return chunks_of_at_least(BATCH_CHUNKS, n_rows); }
+static chunks chunks_of_span(ptrdiff_t n_rows) { return chunks_of_at_least(SPAN_CHUNKS, n_rows); }
 
 /* The most chunks that a batch, or a span, of at most n_rows rows can have: rounding may give a
  * smaller one more of them than a larger one. */
 static ptrdiff_t most_chunks(ptrdiff_t n_rows) {
-    return min_of(divide_up(n_rows, FS_BLOCK_ROWS), FS_MAX_CHUNKS);
-}
-static ptrdiff_t most_chunks_of_span(ptrdiff_t n_rows) {
-    return min_of(divide_up(n_rows, SPAN_CHUNK_ROWS), SPAN_CHUNKS);
+    return min_of(divide_up(n_rows, CHUNK_ROWS), FS_MAX_CHUNKS);
 }
 
 static int by_tiles(ptrdiff_t packed_size) {
@@ -125,8 +119,7 @@ static void *new_pass(pass *p, const fs_kernels *kernels, const fs_rows *rows, i
     p->room_bytes = (kernels->room_bytes(rows->n_features, rows->n_classes) + FS_ALIGN - 1) /
                     FS_ALIGN * FS_ALIGN;
     p->by_tiles = batch_size > 0 && by_tiles(p->packed_size);
-    const ptrdiff_t n_chunks =
-        p->by_tiles ? most_chunks_of_span(min_of(batch, SPAN_ROWS)) : most_chunks(batch);
+    const ptrdiff_t n_chunks = most_chunks(p->by_tiles ? min_of(batch, SPAN_ROWS) : batch);
     p->num_threads = (int)max_of(1, p->by_tiles ? num_threads : min_of(num_threads, n_chunks));
     const ptrdiff_t n_rooms = p->by_tiles ? n_chunks : p->num_threads;
     const ptrdiff_t n_partials = batch_size == 0 ? 0 : p->by_tiles ? 1 : n_chunks;

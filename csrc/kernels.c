@@ -281,6 +281,26 @@ FS_INLINE vf row_max(const block *b, ptrdiff_t r, vi *argmax) {
     return max;
 }
 
+/* sum += term, with the rounding error carried along (Kahan): thousands of classes are added. */
+FS_INLINE void add_compensated(vf *sum, vf *error, vf term) {
+    const vf corrected = term - *error, next = *sum + corrected;
+    *error = (next - *sum) - corrected;
+    *sum = next;
+}
+
+/* sum over classes of exp(z - max), for FS_LANES rows from column r on; each term is kept in z's
+ * place if `keep`, a constant. */
+FS_INLINE vf sum_of_exp(block *b, ptrdiff_t r, vf max, const int keep) {
+    vf sum = {0}, error = {0};
+    for (ptrdiff_t k = 0; k < b->n_classes; k++) {
+        float *zk = b->z + k * FS_BLOCK_ROWS + r;
+        const vf e = v_exp(v_load(zk) - max);
+        if (keep) v_store(zk, e);
+        add_compensated(&sum, &error, e);
+    }
+    return sum;
+}
+
 /* Adds loss = max + log(sum(exp(z - max))) - z[target] of FS_LANES rows to sums. NaN and infinite
  * logits give a NaN loss: NaN - max, or infinity - infinity, is in the sum. */
 static void add_losses(const block *b, ptrdiff_t r, vf max, vi argmax, vf sum, const float *z_target,
@@ -306,22 +326,13 @@ static void block_loss(block *b, fs_sums *sums) {
         gather_target_logits(b, r, z_target);
         vi argmax;
         const vf max = row_max(b, r, &argmax);
-        vf sum = {0};
-        for (ptrdiff_t k = 0; k < b->n_classes; k++)
-            sum += v_exp(v_load(b->z + k * FS_BLOCK_ROWS + r) - max);
-        add_losses(b, r, max, argmax, sum, z_target, sums);
+        add_losses(b, r, max, argmax, sum_of_exp(b, r, max, 0), z_target, sums);
     }
 }
 
 /* z becomes softmax(z) in FS_LANES columns from r on; returns the sum of exponentials. */
 FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max) {
-    vf sum = {0};
-    for (ptrdiff_t k = 0; k < b->n_classes; k++) {
-        float *zk = b->z + k * FS_BLOCK_ROWS + r;
-        const vf e = v_exp(v_load(zk) - max);
-        v_store(zk, e);
-        sum += e;
-    }
+    const vf sum = sum_of_exp(b, r, max, 1);
     const vf inverse = 1.0f / sum;
     for (ptrdiff_t k = 0; k < b->n_classes; k++) {
         float *zk = b->z + k * FS_BLOCK_ROWS + r;
@@ -521,10 +532,7 @@ static void softmax(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff
                 softmax_columns(b, i, max);
                 continue;
             }
-            vf sum = {0};
-            for (ptrdiff_t k = 0; k < n_classes; k++)
-                sum += v_exp(v_load(b->z + k * FS_BLOCK_ROWS + i) - max);
-            const vf log_sum = v_log(sum);
+            const vf log_sum = v_log(sum_of_exp(b, i, max, 0));
             for (ptrdiff_t k = 0; k < n_classes; k++) {
                 float *zk = b->z + k * FS_BLOCK_ROWS + i;
                 v_store(zk, (v_load(zk) - max) - log_sum);

@@ -128,6 +128,7 @@ def available_backends() -> tuple[str, ...]:
     return tuple(name for name in BACKENDS if importlib.util.find_spec(f"{__package__}._{name}"))
 
 
+@cache
 def get_backend(name: str = "auto") -> Backend:
     """The backend of that `name`: "cython", "numpy", or "auto" for the best one there is.
 

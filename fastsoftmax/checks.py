@@ -86,6 +86,11 @@ def parameters(
     return weight, bias
 
 
+def _largest(indices: Array) -> int:
+    """The largest of some integers, where a negative one counts as larger than all others."""
+    return int(indices.view(f"u{indices.itemsize}").max())
+
+
 def targets(target: Any, n_rows: int, n_classes: int) -> npt.NDArray[np.int32]:
     """`target` as (n_rows,) int32 in [0, n_classes); other integer types are copied."""
     target = np.asarray(target)
@@ -93,7 +98,7 @@ def targets(target: Any, n_rows: int, n_classes: int) -> npt.NDArray[np.int32]:
         raise TypeError(f"target must be an array of integers, got {target.dtype}")
     if target.shape != (n_rows,):
         raise ValueError(f"target must have shape ({n_rows},) as x has rows, got {target.shape}")
-    if n_rows and not (target.min() >= 0 and target.max() < n_classes):
+    if n_rows and _largest(target) >= n_classes:
         wrong = int(np.flatnonzero((target < 0) | (target >= n_classes))[0])
         raise ValueError(
             f"target[{wrong}] is {target[wrong]}, expected 0 <= target < {n_classes} (n_classes)"
@@ -124,21 +129,26 @@ def row_order(order: Any, n_rows: int) -> npt.NDArray[np.int64] | None:
         raise TypeError(f"order must be an array of integers, got {order.dtype}")
     if order.ndim != 1:
         raise ValueError(f"order must be one-dimensional, got shape {order.shape}")
-    if order.size and not (order.min() >= 0 and order.max() < n_rows):
+    if order.size and _largest(order) >= n_rows:
         wrong = int(np.flatnonzero((order < 0) | (order >= n_rows))[0])
         raise ValueError(f"order[{wrong}] is {order[wrong]}, expected 0 <= order < {n_rows} rows")
     return np.ascontiguousarray(order, np.int64)
 
 
-def positive_int(name: str, value: Any) -> int:
-    """`value` as an int >= 1."""
+def integer(name: str, value: Any, *, least: int) -> int:
+    """`value` as an int >= `least`."""
     try:
         n = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if n < 1:
-        raise ValueError(f"{name} must be >= 1, got {n}")
+    if n < least:
+        raise ValueError(f"{name} must be >= {least}, got {n}")
     return n
+
+
+def positive_int(name: str, value: Any) -> int:
+    """`value` as an int >= 1."""
+    return integer(name, value, least=1)
 
 
 def default_scale(dtype: np.dtype[Any]) -> float:
@@ -162,10 +172,10 @@ def row_scale(scale: Any) -> float:
     return finite("scale", scale)
 
 
-def not_empty(n_rows: int) -> None:
-    """A mean over no rows has no gradient."""
+def not_empty(n_rows: int, name: str = "x") -> None:
+    """There is no mean over no rows."""
     if n_rows == 0:
-        raise ValueError("x has no rows, expected at least 1")
+        raise ValueError(f"{name} has no rows, expected at least 1")
 
 
 def velocity_of(sgd: SGD, velocity: Velocity | None, weight: Array) -> Velocity | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,15 @@ _DATA_HELP = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command with these arguments; the exit code, 2 for an error of the user's."""
+    """Runs the command with these arguments; the exit code, 2 for an error, 130 for Ctrl-C."""
     args = _parser().parse_args(argv)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             args.run(args)
+        except KeyboardInterrupt:
+            print("fastsoftmax: interrupted", file=sys.stderr)
+            return 130  # as shells have it for Ctrl-C
         except (OSError, ImportError, RuntimeError, TypeError, ValueError) as error:
             print(f"fastsoftmax: error: {_one_line(error)}", file=sys.stderr)
             return 2
@@ -97,31 +102,30 @@ def _data(name: str) -> Dataset:
     path = Path(name)
     if path.suffix != ".npz":
         return load_dataset(name)
+    wanted = ("x_train", "y_train", "x_test", "y_test")
     try:
-        arrays = np.load(path, allow_pickle=False)
-    except (EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not an .npz file: {error}") from error
-    with arrays:
-        missing = {"x_train", "y_train", "x_test", "y_test"} - set(arrays.files)
-        if missing:
-            raise ValueError(f"{path} has no array {', '.join(sorted(missing))}")
-        if arrays["y_train"].dtype.kind not in "iu":
-            raise ValueError(f"{path}: y_train must be integers, got {arrays['y_train'].dtype}")
-        n_classes = int(arrays["y_train"].max(initial=1)) + 1
-        return Dataset(
-            arrays["x_train"],
-            arrays["y_train"],
-            arrays["x_test"],
-            arrays["y_test"],
-            tuple(str(k) for k in range(n_classes)),
-            path.name,
-        )
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it is a single array")
+            missing = sorted(set(wanted) - set(archive.files))
+            if missing:
+                raise ValueError(f"it has no array {', '.join(missing)}")
+            x_train, y_train, x_test, y_test = (archive[name] for name in wanted)
+    except (EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} is not data to train on: {error}") from error
+    if y_train.dtype.kind not in "iu":
+        raise ValueError(f"{path}: y_train must be integers, got {y_train.dtype}")
+    class_names = tuple(str(k) for k in range(int(y_train.max(initial=1)) + 1))
+    return Dataset(x_train, y_train, x_test, y_test, class_names, path.name)
 
 
 def _train(args: argparse.Namespace) -> None:
     for path in (args.save, args.plot, args.json):
         if path is not None and not path.resolve().parent.is_dir():
             raise FileNotFoundError(f"the folder of {path} does not exist")
+        if path is not None and path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder")
     if args.plot:
         from .plots import check_path
 
@@ -144,9 +148,7 @@ def _train(args: argparse.Namespace) -> None:
     history = result.history
     print(history)
     n_epochs = f"{len(history)} epoch{'s' * (len(history) != 1)}"
-    if result.interrupted:
-        print(f"interrupted after {n_epochs}")
-    elif history.test_accuracy:
+    if history.test_accuracy:
         accuracy, seconds = history.test_accuracy[-1], sum(history.seconds)
         print(f"\ntest accuracy {accuracy:.4f} on {result.dataset} after {n_epochs}")
         print(f"trained in {seconds:.3f} s by the {result.backend} backend")
@@ -161,7 +163,18 @@ def _train(args: argparse.Namespace) -> None:
             "settings": result.model.settings,
             "history": history.to_dict(),
         }
-        args.json.write_text(json.dumps(record, indent=2) + "\n")
+        args.json.write_text(json.dumps(_finite(record), indent=2, allow_nan=False) + "\n")
+    if result.interrupted:  # after all that was asked for is written, of the epochs so far
+        raise KeyboardInterrupt
+
+
+def _finite(value: Any) -> Any:
+    """`value` with None for NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -170,6 +183,8 @@ def _evaluate(args: argparse.Namespace) -> None:
         ("train", data.train_images, data.train_labels),
         ("test", data.test_images, data.test_labels),
     ):
+        if len(images) == 0:
+            continue
         loss, accuracy = model.evaluate(images, labels)
         print(f"{part:<6} loss {loss:.4f}  accuracy {accuracy:.4f}  ({data.name})")
 

@@ -21,6 +21,11 @@ _FORMAT = "fastsoftmax.LinearClassifier"
 _FORMAT_VERSION = "1"
 
 
+class _Header(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        raise ValueError(f"its header has no {key}")
+
+
 def _json_value(value: object) -> Any:
     """What json is to write for a type that it does not know."""
     if isinstance(value, np.generic):
@@ -45,6 +50,7 @@ class LinearClassifier:
     ----------
     weight : ndarray of float32, shape (K, D)
     bias : ndarray of float32, shape (K,)
+        Both are kept, not copied.
     classes : array_like, shape (K,), optional
         The label of each class, integers, booleans or strings; 0 to K - 1 where None.
     class_names : sequence of str, optional
@@ -91,6 +97,8 @@ class LinearClassifier:
         if len(np.unique(self.classes)) != n_classes:
             raise ValueError(f"classes must differ from each other, got {self.classes.tolist()}")
         self.class_names = None if class_names is None else tuple(class_names)
+        if not all(isinstance(name, str) for name in self.class_names or ()):
+            raise TypeError(f"class_names must be strings, got {self.class_names}")
         if self.class_names is not None and len(self.class_names) != n_classes:
             raise ValueError(f"class_names must be {n_classes}, got {len(self.class_names)}")
         self.scale = checks.row_scale(scale)
@@ -140,9 +148,8 @@ class LinearClassifier:
         index: Array = sorter[place]
         unknown = self.classes[index] != y
         if unknown.any():
-            raise ValueError(
-                f"label {y[unknown][0]!r} is none of the classes {self.classes.tolist()}"
-            )
+            label = y[unknown][0].item()
+            raise ValueError(f"label {label!r} is none of the classes {self.classes.tolist()}")
         return index.astype(np.int32)
 
     def evaluate(self, x: Any, y: Any) -> Evaluation:
@@ -195,10 +202,10 @@ class LinearClassifier:
         """
         from safetensors import SafetensorError, safe_open
 
-        Path(path).stat()  # a missing file is a FileNotFoundError, whatever safetensors raises
+        open(path, "rb").close()  # what is missing or a folder is told as Python tells it
         try:
             with safe_open(os.fspath(path), framework="numpy") as file:
-                header = file.metadata() or {}
+                header = _Header(file.metadata() or {})
                 if header.get("format") != _FORMAT:
                     raise ValueError(f"its header's format is {header.get('format')!r}")
                 if header["format_version"] != _FORMAT_VERSION:
@@ -213,7 +220,6 @@ class LinearClassifier:
                 )
         except (
             AttributeError,  # of safetensors, for a dtype that NumPy does not have
-            KeyError,
             RecursionError,  # of json, for a header made to be so
             SafetensorError,
             TypeError,

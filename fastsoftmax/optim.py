@@ -74,6 +74,8 @@ def _number(name: str, value: object) -> float:
         finite = math.isfinite(value)  # type: ignore[arg-type]  # says so itself
     except TypeError:
         raise TypeError(f"{name} must be a number, got {value!r}") from None
+    except OverflowError:
+        finite = False
     if not finite:
         raise ValueError(f"{name} must be finite, got {value!r}")
     return value  # type: ignore[return-value]
@@ -109,6 +111,8 @@ def step(lr: float, every: int, gamma: float = 0.1) -> Schedule:
     >>> [round(step(0.1, every=2)(epoch), 4) for epoch in range(5)]
     [0.1, 0.1, 0.01, 0.01, 0.001]
     """
+    if every < 1:
+        raise ValueError(f"every must be >= 1, got {every}")
     return lambda epoch: lr * gamma ** (epoch // every)
 
 
@@ -131,4 +135,6 @@ def cosine(lr: float, epochs: int) -> Schedule:
     >>> [round(cosine(0.1, epochs=4)(epoch), 4) for epoch in range(5)]
     [0.1, 0.0854, 0.05, 0.0146, 0.0]
     """
+    if epochs < 1:
+        raise ValueError(f"epochs must be >= 1, got {epochs}")
     return lambda epoch: lr * 0.5 * (1 + math.cos(math.pi * min(epoch, epochs) / epochs))

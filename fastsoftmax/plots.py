@@ -126,6 +126,8 @@ def predictions(
         title = names[predicted[i]] if true is None else f"{names[true[i]]}\n{names[predicted[i]]}"
         wrong = true is not None and true[i] != predicted[i]
         axes.set_title(title, fontsize=9, color="tab:red" if wrong else "black")
+    if true is not None:
+        figure.supxlabel("above: true label; below: predicted, red where wrong", fontsize=8)
     return _finish(figure, path)
 
 

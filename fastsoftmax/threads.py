@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from functools import cache
 
 __all__ = ["get_num_threads", "set_num_threads"]
 
@@ -11,6 +12,7 @@ _MOST = 1024  # as many as any backend would use, and an int in C
 _num_threads: int | None = None
 
 
+@cache
 def _default() -> int:
     """``OMP_NUM_THREADS``, or else the cores that this process may run on."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()

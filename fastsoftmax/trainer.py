@@ -157,7 +157,7 @@ def train(
     shuffle : bool
         Whether each epoch takes the rows in a new random order.
     seed : int or None
-        Of the initial weight and the orders of the rows; None takes one from the system.
+        >= 0, of the initial weight and the orders of the rows; None takes one from the system.
     init_std : float
         Standard deviation of the initial weight; the bias starts at 0.
     backend : str
@@ -197,6 +197,7 @@ def train(
     batch_size = checks.positive_int("batch_size", batch_size)
     epochs = checks.positive_int("epochs", epochs)
     num_threads = check_num_threads(num_threads)
+    seed = None if seed is None else checks.integer("seed", seed, least=0)
     if checks.finite("init_std", init_std) < 0:
         raise ValueError(f"init_std must be >= 0, got {init_std!r}")
     sgds = [
@@ -225,7 +226,7 @@ def train(
     target = checks.targets(model.encode(y), len(x), len(classes))
     if test is not None:
         test_x = checks.rows(test[0], x.shape[1])
-        checks.not_empty(len(test_x))
+        checks.not_empty(len(test_x), "the validation data")
         test_target = checks.targets(model.encode(test[1]), len(test_x), len(classes))
     velocity = Velocity.of(model.weight, model.bias) if momentum else None
 
@@ -276,7 +277,9 @@ def _load(
     if validation_data is not None:
         validation_data = _pair("validation_data", validation_data)
     if isinstance(data, Dataset):
-        test = validation_data or (data.test_images, data.test_labels)
+        test = validation_data
+        if test is None and len(data.test_images):
+            test = (data.test_images, data.test_labels)
         classes = np.arange(len(data.class_names))
         return data.train_images, data.train_labels, classes, data.class_names, data.name, test
     x, y = _pair("data", data)

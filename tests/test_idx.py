@@ -15,8 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fastsoftmax.files import atomic_write
 from fastsoftmax.datasets.idx import read_images, read_labels, read_pair, write_idx
+from fastsoftmax.files import atomic_write
 
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 LABELS = np.array([3, 9], np.uint8)

@@ -1,0 +1,583 @@
+"""The command line: what it prints, what it writes, and one line where something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fastsoftmax as fs
+from fastsoftmax import cli
+from fastsoftmax.datasets import fashion_mnist, synthetic
+
+COMMANDS = ["train", "evaluate", "predict", "info"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment(tmp_path_factory):
+    """No data, and a cache of our own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("FASTSOFTMAX_DATA_DIR", raising=False)
+        patch.setenv("FASTSOFTMAX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def data():
+    return synthetic.make(n_train=1000, n_test=200)
+
+
+def arrays_of(data):
+    return {
+        "x_train": data.train_images, "y_train": data.train_labels,
+        "x_test": data.test_images, "y_test": data.test_labels,
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def npz(data, tmp_path_factory):
+    """The data as a file."""
+    path = tmp_path_factory.mktemp("npz") / "garments.npz"
+    np.savez(path, **arrays_of(data))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    return fs.train(data, epochs=3)
+
+
+@pytest.fixture(scope="module")
+def saved(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    trained.model.save(path)
+    return str(path)
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs the command: exit code, lines on standard output, lines on standard error."""
+
+    def command(*args):
+        code = cli.main([str(arg) for arg in args])
+        out, err = capsys.readouterr()
+        return code, out.splitlines(), err.splitlines()
+
+    return command
+
+
+@pytest.fixture
+def refused(run):
+    """Runs a command that must fail as all do: its one line, without the name of the program."""
+
+    def command(*args):
+        code, out, err = run(*args)
+        assert (code, out, len(err)) == (2, [], 1)
+        assert err[0].startswith("fastsoftmax: error: ")
+        return err[0].removeprefix("fastsoftmax: error: ")
+
+    return command
+
+
+# ---- train ----
+
+
+def test_train_prints_the_history_and_a_summary(run, npz, trained):
+    code, out, err = run("train", "--data", npz, "--epochs", 3)
+    assert (code, err) == (0, [])
+    history = trained.history
+    assert out[0].split() == ["epoch", *(name for name in history.to_dict())]
+    for epoch in range(3):
+        cells = out[1 + epoch].split()
+        assert cells[:6] == [
+            str(epoch + 1),
+            "0.1",
+            f"{history.train_loss[epoch]:.4f}",
+            f"{history.train_accuracy[epoch]:.4f}",
+            f"{history.test_loss[epoch]:.4f}",
+            f"{history.test_accuracy[epoch]:.4f}",
+        ]
+    accuracy, summary = history.test_accuracy[-1], " ".join(out[4:])
+    assert f"test accuracy {accuracy:.4f} on garments.npz after 3 epochs" in summary
+    assert "trained in 0." in summary
+    assert summary.endswith(f"by the {fs.get_backend().name} backend")
+
+
+def test_one_epoch_is_not_epochs(run, npz):
+    _, out, _ = run("train", "--data", npz, "--epochs", 1)
+    assert any(line.endswith("after 1 epoch") for line in out)
+
+
+def test_train_writes_what_it_is_asked_for(run, npz, trained, tmp_path):
+    pytest.importorskip("matplotlib")
+    model, plot, record = (tmp_path / name for name in ("m.safetensors", "c.png", "h.json"))
+    code, _, err = run(
+        "train", "--data", npz, "--epochs", 3, "--save", model, "--plot", plot, "--json", record
+    )
+    assert (code, err) == (0, [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.png", "h.json", "m.safetensors"]
+
+    loaded = fs.LinearClassifier.load(model)
+    assert loaded.weight.tobytes() == trained.model.weight.tobytes()
+    assert loaded.bias.tobytes() == trained.model.bias.tobytes()
+    assert loaded.settings["data"] == "garments.npz"
+
+    assert plot.read_bytes().startswith(b"\x89PNG\r\n")
+
+    written = json.loads(record.read_text())
+    assert list(written) == ["dataset", "backend", "settings", "history"]
+    assert written["dataset"] == "garments.npz"
+    assert written["backend"] == trained.backend
+    assert written["settings"] == loaded.settings
+    expected = trained.history.to_dict()
+    assert list(written["history"]) == list(expected)
+    for name, values in written["history"].items():
+        assert len(values) == 3
+        if "second" not in name:
+            assert values == expected[name]
+
+
+def test_every_option_reaches_the_training(run, npz, data, tmp_path):
+    code, _, err = run(
+        "train", "--data", npz, "--epochs", 2, "--batch-size", 100, "--lr", 0.05,
+        "--momentum", 0.9, "--nesterov", "--weight-decay", 0.01, "--no-shuffle", "--seed", 3,
+        "--init-std", 0.5, "--backend", "numpy", "--num-threads", 1, "--save", tmp_path / "m",
+        "--json", tmp_path / "j",
+    )  # fmt: skip
+    assert (code, err) == (0, [])
+    result = fs.train(
+        data, epochs=2, batch_size=100, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01,
+        shuffle=False, seed=3, init_std=0.5, backend="numpy",
+    )  # fmt: skip
+    loaded = fs.LinearClassifier.load(tmp_path / "m")
+    assert loaded.weight.tobytes() == result.model.weight.tobytes()
+    assert loaded.settings == {**result.model.settings, "data": "garments.npz"}
+    assert json.loads((tmp_path / "j").read_text())["backend"] == "numpy"
+
+
+def test_dampening_and_threads_reach_the_training(run, npz, data, tmp_path, monkeypatch):
+    asked = []
+
+    def train(data, **options):
+        asked.append(options)
+        return fs.train(data, **options)
+
+    monkeypatch.setattr(cli, "train", train)
+    run("train", "--data", npz, "--epochs", 1, "--momentum", 0.5, "--dampening", 0.25,
+        "--num-threads", 3)  # fmt: skip
+    (options,) = asked
+    assert (options["dampening"], options["num_threads"]) == (0.25, 3)
+
+
+def test_the_defaults_are_those_of_the_function(run, npz, monkeypatch):
+    import inspect
+
+    asked = []
+
+    def train(data, **options):
+        asked.append(options)
+        return fs.train(data, **{**options, "epochs": 1})
+
+    monkeypatch.setattr(cli, "train", train)
+    run("train", "--data", npz)
+    (options,) = asked
+    parameters = inspect.signature(fs.train).parameters
+    assert {name: parameters[name].default for name in options} == options
+    assert set(parameters) - set(options) == {"data", "validation_data", "progress"}
+
+
+def test_train_on_flat_float32_rows(run, data, tmp_path):
+    flat = {
+        name: array.reshape(len(array), -1).astype(np.float32) / 255 if name[0] == "x" else array
+        for name, array in arrays_of(data).items()
+    }
+    np.savez_compressed(tmp_path / "flat.npz", **flat)
+    code, out, err = run("train", "--data", tmp_path / "flat.npz", "--epochs", 2)
+    assert (code, err) == (0, [])
+    assert "on flat.npz after 2 epochs" in " ".join(out)
+
+
+def test_synthetic_by_name(run, data, monkeypatch):
+    monkeypatch.setattr(synthetic, "make", lambda: data)
+    code, out, err = run("train", "--data", "synthetic", "--epochs", 1)
+    assert (code, err) == (0, [])
+    assert "on synthetic after 1 epoch" in " ".join(out)
+
+
+def test_the_stand_in_is_announced(run, data, monkeypatch, tmp_path):
+    for variable in ("FASTSOFTMAX_DATA_DIR", "FASTSOFTMAX_CACHE_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    # a scheme that no downloader knows: with or without a network, nothing is asked of it
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", ("nowhere://a/", "nowhere://b/"))
+    monkeypatch.setattr(synthetic, "make", lambda: data)
+    code, out, err = run("train", "--epochs", 1)
+    assert code == 0
+    warnings = [line for line in err if "warning" in line]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("fastsoftmax: warning: Fashion-MNIST is not on this machine")
+    assert "synthetic pictures instead" in warnings[0]
+    assert "on synthetic after 1 epoch" in " ".join(out)
+
+
+def test_no_stand_in_for_what_was_asked_for_by_name(run, monkeypatch, tmp_path):
+    for variable in ("FASTSOFTMAX_DATA_DIR", "FASTSOFTMAX_CACHE_DIR"):
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", ("nowhere://a/",))
+    code, out, err = run("train", "--data", "fashion-mnist")
+    assert (code, out) == (2, [])
+    errors = [line for line in err if line.startswith("fastsoftmax: error: ")]
+    assert len(errors) == 1
+    assert "Fashion-MNIST is not on this machine and could not be downloaded" in errors[0]
+    assert "train-images-idx3-ubyte.gz" in errors[0]
+
+
+def test_a_warning_does_not_change_how_python_warns(run, npz):
+    import warnings
+
+    before = warnings.showwarning
+    run("train", "--data", npz, "--epochs", 1)
+    assert warnings.showwarning is before
+
+
+def test_ctrl_c_keeps_what_was_trained(run, npz, tmp_path, monkeypatch):
+    backend = fs.get_backend()
+    real, calls = backend.train_epoch, []
+
+    def train_epoch(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(backend, "train_epoch", train_epoch)
+    code, out, err = run(
+        "train", "--data", npz, "--save", tmp_path / "m", "--json", tmp_path / "j"
+    )
+    assert (code, err) == (130, ["fastsoftmax: interrupted"])
+    assert any("after 2 epochs" in line for line in out)
+    assert len(json.loads((tmp_path / "j").read_text())["history"]["train_loss"]) == 2
+    assert fs.LinearClassifier.load(tmp_path / "m").n_classes == 10
+
+
+# ---- evaluate and predict ----
+
+
+def test_evaluate(run, npz, saved, trained, data):
+    code, out, err = run("evaluate", saved, "--data", npz)
+    assert (code, err) == (0, [])
+    train = trained.model.evaluate(data.train_images, data.train_labels)
+    test = trained.model.evaluate(data.test_images, data.test_labels)
+    assert [" ".join(line.split()) for line in out] == [
+        f"train loss {train.loss:.4f} accuracy {train.accuracy:.4f} (garments.npz)",
+        f"test loss {test.loss:.4f} accuracy {test.accuracy:.4f} (garments.npz)",
+    ]
+
+
+@pytest.mark.parametrize("count", [None, 1, 50, 10_000])
+def test_predict(run, npz, saved, trained, data, count):
+    args = [] if count is None else ["--count", count]
+    code, out, err = run("predict", saved, "--data", npz, *args)
+    assert (code, err) == (0, [])
+    assert len(out) == min(count or 18, 200)
+    images = data.test_images[: len(out)]
+    probability = trained.model.predict_proba(images)
+    names, wrong = data.class_names, 0
+    for i, line in enumerate(out):
+        k, true = probability[i].argmax(), data.test_labels[i]
+        expected = f"{i} true {names[true]} predicted {names[k]} {probability[i].max():.3f}"
+        if k != true:
+            wrong += 1
+            expected += " wrong"
+        assert " ".join(line.split()) == expected
+    assert count == 1 or 0 < wrong < len(out)
+
+
+def test_predict_draws(run, npz, saved, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "p.svg"
+    code, out, err = run("predict", saved, "--data", npz, "--count", 3, "--plot", path)
+    assert (code, len(out), err) == (0, 3, [])
+    assert "<svg" in path.read_text()
+
+
+def test_a_model_without_names_has_labels(run, data, tmp_path):
+    labels = np.array([7, 3, 100, -5, 12, 1, 2, 4, 5, 6])
+    model = fs.train((data.train_images, data.train_labels), epochs=1).model
+    fs.LinearClassifier(model.weight, model.bias, labels).save(tmp_path / "m")
+    arrays = arrays_of(data)
+    np.savez(tmp_path / "d.npz", **{**arrays, "y_test": labels[data.test_labels]})
+    _, out, _ = run("predict", tmp_path / "m", "--data", tmp_path / "d.npz", "--count", 5)
+    assert [int(line.split()[2]) for line in out] == labels[data.test_labels[:5]].tolist()
+
+
+def test_info(run):
+    code, out, err = run("info")
+    assert (code, err) == (0, [])
+    values = {line[:14].strip(): line[15:] for line in out}
+    assert values["fastsoftmax"] == fs.__version__
+    assert values["numpy"] == np.__version__
+    assert values["backends"] == ", ".join(fs.available_backends())
+    assert values["backend in use"] == fs.get_backend().name
+    assert values["threads"] == str(fs.get_num_threads())
+
+
+# ---- help and version ----
+
+
+def exits(capsys, *args):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(list(args))
+    out, err = capsys.readouterr()
+    return exit_.value.code, out, err
+
+
+def test_version(capsys):
+    assert exits(capsys, "--version") == (0, f"{fs.__version__}\n", "")
+
+
+def test_help(capsys):
+    code, out, err = exits(capsys, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith("usage: fastsoftmax [-h] [--version] COMMAND")
+    for command in COMMANDS:
+        assert f"\n    {command} " in out
+
+
+@pytest.mark.parametrize(
+    "command, options",
+    [
+        (
+            "train",
+            "--data --epochs --batch-size --lr --momentum --dampening --nesterov --weight-decay "
+            "--no-shuffle --seed --init-std --backend --num-threads --save --plot --json",
+        ),
+        ("evaluate", "--data"),
+        ("predict", "--data --count --plot"),
+        ("info", ""),
+    ],
+)
+def test_help_of_each_command(capsys, command, options):
+    code, out, err = exits(capsys, command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: fastsoftmax {command} [-h]")
+    _, _, listed = out.partition("options:")
+    for option in options.split():
+        assert f"\n  {option}" in listed
+    assert " ".join(out.split()).count("(default: auto)") == {
+        "train": 2, "evaluate": 1, "predict": 1, "info": 0,
+    }[command]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["train", "--lr", "abc"], "argument --lr: invalid float value: 'abc'"),
+        (["train", "--epochs", "1.5"], "argument --epochs: invalid int value: '1.5'"),
+        (["train", "--speed", "9"], "unrecognized arguments: --speed 9"),
+        (["evaluate"], "the following arguments are required: model"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_argparse_refuses(capsys, args, message):
+    code, out, err = exits(capsys, *args)
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: fastsoftmax")
+    assert message in err.splitlines()[-1]
+
+
+# ---- errors ----
+
+
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("--lr", "-1", "lr must be >= 0, got -1.0"),
+        ("--lr", "nan", "lr must be finite, got nan"),
+        ("--epochs", "0", "epochs must be >= 1, got 0"),
+        ("--batch-size", "-5", "batch_size must be >= 1, got -5"),
+        ("--momentum", "-0.5", "momentum must be >= 0, got -0.5"),
+        ("--weight-decay", "inf", "weight_decay must be finite, got inf"),
+        ("--init-std", "-1", "init_std must be >= 0, got -1.0"),
+        ("--num-threads", "0", "num_threads must be >= 1, got 0"),
+        ("--backend", "gpu", "backend must be one of ('auto', 'cython', 'numpy'), got 'gpu'"),
+        ("--data", "mnist", "unknown dataset 'mnist': choose auto, fashion-mnist or synthetic"),
+    ],
+)
+def test_bad_options(refused, npz, option, value, message):
+    assert refused("train", "--data", npz, option, value) == message
+
+
+def test_nesterov_without_momentum(refused, npz):
+    assert refused("train", "--data", npz, "--nesterov").startswith("nesterov needs momentum > 0")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_no_such_model(refused, npz, tmp_path, command):
+    assert "missing.st" in refused(command, tmp_path / "missing.st", "--data", npz)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_not_a_model(refused, npz, command):
+    assert "garments.npz is not a fastsoftmax model" in refused(command, npz, "--data", npz)
+
+
+@pytest.mark.parametrize("option", ["--save", "--plot", "--json"])
+def test_no_such_folder_is_told_before_training(refused, npz, tmp_path, option, monkeypatch):
+    monkeypatch.setattr(cli, "train", lambda *args, **kwargs: pytest.fail("it was trained"))
+    path = tmp_path / "nowhere" / "file.png"
+    assert refused("train", "--data", npz, option, path) == f"the folder of {path} does not exist"
+
+
+def test_no_such_npz(refused, tmp_path):
+    assert "missing.npz" in refused("train", "--data", tmp_path / "missing.npz")
+
+
+@pytest.mark.parametrize("lacking", [["y_test"], ["x_train", "y_train"]], ids=" ".join)
+def test_an_npz_that_lacks_an_array(refused, data, tmp_path, lacking):
+    arrays = {name: a for name, a in arrays_of(data).items() if name not in lacking}
+    np.savez(tmp_path / "few.npz", **arrays)
+    message = refused("train", "--data", tmp_path / "few.npz")
+    what = f"it has no array {', '.join(lacking)}"
+    assert message == f"{tmp_path / 'few.npz'} is not data to train on: {what}"
+
+
+def test_an_npz_with_objects_is_not_unpickled(refused, data, tmp_path):
+    arrays = {**arrays_of(data), "y_train": data.train_labels.astype(object)}
+    np.savez(tmp_path / "objects.npz", **arrays)
+    assert "allow_pickle=False" in refused("train", "--data", tmp_path / "objects.npz")
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"x_train": lambda a: a / 255}, "x must be float32 or uint8, got float64; convert it"),
+        ({"x_test": lambda a: a[:, :20].copy()}, "x has 560 features, expected 784"),
+        ({"y_train": lambda a: a[1:]}, "(1000,) as x has rows, got (999,)"),
+        ({"y_train": lambda a: a - 1}, "is none of the classes [0, 1, 2"),
+        ({"y_test": lambda a: a + 1}, "is none of the classes [0, 1, 2"),
+        ({"y_test": lambda a: a[:-1]}, "(200,) as x has rows, got (199,)"),
+        ({"x_train": lambda a: a[:0], "y_train": lambda a: a[:0]}, "x has no rows, expected at"),
+    ],
+    ids=["float64", "features", "y_train", "negative", "unknown", "y_test", "no rows"],
+)
+def test_an_npz_whose_arrays_do_not_fit(refused, data, tmp_path, changed, message):
+    arrays = arrays_of(data)
+    for name, change in changed.items():
+        arrays[name] = change(arrays[name])
+    np.savez(tmp_path / "bad.npz", **arrays)
+    assert message in refused("train", "--data", tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"neither zip nor npy", b"PK\x03\x04" + bytes(50)],
+    ids=["empty", "text", "half a zip"],
+)
+def test_what_is_not_an_npz(refused, tmp_path, content):
+    (tmp_path / "not.npz").write_bytes(content)
+    message = refused("train", "--data", tmp_path / "not.npz")
+    assert message.startswith(f"{tmp_path / 'not.npz'} is not data to train on: ")
+
+
+@pytest.mark.parametrize("savez", [np.savez, np.savez_compressed])
+def test_an_npz_that_is_damaged_inside(refused, data, tmp_path, savez):
+    savez(tmp_path / "damaged.npz", **arrays_of(data))
+    content = bytearray((tmp_path / "damaged.npz").read_bytes())
+    content[2000:2400] = bytes(byte ^ 0x5A for byte in content[2000:2400])
+    (tmp_path / "damaged.npz").write_bytes(content)
+    assert "damaged.npz" in refused("train", "--data", tmp_path / "damaged.npz")
+
+
+def test_a_test_part_without_rows_is_no_test_part(run, data, tmp_path):
+    arrays = arrays_of(data)
+    arrays |= {"x_test": arrays["x_test"][:0], "y_test": arrays["y_test"][:0]}
+    np.savez(tmp_path / "train.npz", **arrays)
+    model = tmp_path / "m"
+    code, out, _ = run("train", "--data", tmp_path / "train.npz", "--epochs", 1, "--save", model)
+    assert code == 0
+    assert "test" not in " ".join(out)
+    code, out, _ = run("evaluate", model, "--data", tmp_path / "train.npz")
+    assert (code, len(out)) == (0, 1)
+
+
+def test_a_run_that_diverges_writes_strict_json(run, npz, tmp_path):
+    code, _, _ = run("train", "--data", npz, "--lr", 1e38, "--json", tmp_path / "j")
+    assert code == 0
+    text = (tmp_path / "j").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["history"]["train_loss"][-1] is None
+
+
+@pytest.mark.parametrize("option", ["--save", "--json"])
+def test_a_folder_where_a_file_should_be(refused, npz, tmp_path, option):
+    assert refused("train", "--data", npz, option, tmp_path) == f"{tmp_path} is a folder"
+
+
+def test_an_npy_that_is_called_npz(refused, data, tmp_path):
+    with open(tmp_path / "x.npz", "wb") as file:
+        np.save(file, data.train_images)
+    assert "x.npz is not data to train on: it is a single array" in refused(
+        "train", "--data", tmp_path / "x.npz"
+    )
+
+
+def test_an_npz_with_words_for_labels_says_so(refused, data, tmp_path):
+    np.savez(tmp_path / "w.npz", **{**arrays_of(data), "y_train": data.train_labels.astype(str)})
+    message = refused("train", "--data", tmp_path / "w.npz")
+    assert message == f"{tmp_path / 'w.npz'}: y_train must be integers, got <U11"
+
+
+def test_a_plot_that_cannot_be_drawn_is_told_before_training(refused, npz, tmp_path):
+    pytest.importorskip("matplotlib")
+    message = refused("train", "--data", npz, "--plot", tmp_path / "c.xyz")
+    assert "c.xyz must end in one of ." in message and ".png" in message
+
+
+@pytest.mark.parametrize("count", [0, -3])
+def test_predict_at_least_one(refused, npz, saved, count):
+    message = refused("predict", saved, "--data", npz, "--count", count)
+    assert message == f"--count must be >= 1, got {count}"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_data_that_the_model_was_not_made_for(run, saved, data, tmp_path, command):
+    arrays = arrays_of(data)
+    for name in ("x_train", "x_test"):
+        arrays[name] = arrays[name][:, :20].copy()
+    np.savez(tmp_path / "small.npz", **arrays)
+    code, _, err = run(command, saved, "--data", tmp_path / "small.npz")
+    assert code == 2
+    assert err == ["fastsoftmax: error: x has 560 features, expected 784 as the weight has"]
+
+
+# ---- a process of its own ----
+
+
+def process(*args, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "fastsoftmax.cli", *map(str, args)],
+        cwd=cwd,  # not the source folder, from which fastsoftmax cannot be imported
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_as_a_process(npz, trained, tmp_path):
+    done = process("train", "--data", npz, "--epochs", 3, "--save", "m", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "on garments.npz after 3 epochs" in done.stdout
+    loaded = fs.LinearClassifier.load(tmp_path / "m")
+    assert loaded.weight.tobytes() == trained.model.weight.tobytes()
+
+
+def test_an_error_as_a_process(tmp_path):
+    done = process("evaluate", "missing", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("fastsoftmax: error: ") and done.stderr.count("\n") == 1
