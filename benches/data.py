@@ -1,0 +1,111 @@
+"""The data of a job, and the weights that float64 NumPy reaches on them.
+
+Made once in the parent and saved to a temporary folder, whence every contender loads them.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benches.shapes import Job
+
+CHECKED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Where training ends: the truth that a contender is held to."""
+
+    weight: NDArray[np.float64]  # (K, D)
+    bias: NDArray[np.float64]  # (K,)
+    loss: float  # summed over the rows, each before the update by its own batch
+    correct: int
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a contender starts from, and the truth about one epoch and about a few steps."""
+
+    job: Job
+    pixels: NDArray[np.uint8]  # (N, D)
+    target: NDArray[np.int64]  # (N,)
+    weight: NDArray[np.float32]  # (K, D)
+    bias: NDArray[np.float32]  # (K,)
+    order: NDArray[np.int64]  # (N,): of the checked epoch
+    epoch: Trained
+    steps: Trained  # after the first CHECKED_STEPS batches, rows in their own order
+
+    def rows(self, dtype: str) -> NDArray[np.float32] | NDArray[np.uint8]:
+        """The features as float32 in [0, 1], or as the uint8 pixels themselves."""
+        return (
+            self.pixels if dtype == "uint8" else self.pixels.astype(np.float32) / np.float32(255)
+        )
+
+
+def make(job: Job) -> Data:
+    """Picture-like pixels, half of them 0, with labels from a noisy linear teacher."""
+    rng = np.random.default_rng(job.seed)
+    shape = job.n_rows, job.n_features
+    pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+    pixels[rng.random(shape, dtype=np.float32) < 0.5] = 0
+    teacher = rng.standard_normal((job.n_features, job.n_classes), dtype=np.float32)
+    scores = (pixels.astype(np.float32) - pixels.mean()) @ teacher
+    scores += scores.std() / 2 * rng.standard_normal(scores.shape, dtype=np.float32)
+    target = scores.argmax(axis=1).astype(np.int64)
+    weight = 0.01 * rng.standard_normal((job.n_classes, job.n_features), dtype=np.float32)
+    bias = np.zeros(job.n_classes, dtype=np.float32)
+    order = rng.permutation(job.n_rows)
+    first = np.arange(CHECKED_STEPS * job.batch_size)
+    start = job, pixels, target, weight, bias
+    return Data(*start, order, epoch=train(*start, order), steps=train(*start, first))
+
+
+def train(
+    job: Job,
+    pixels: NDArray[np.uint8],
+    target: NDArray[np.int64],
+    weight: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    order: NDArray[np.int64],
+) -> Trained:
+    """One pass over the rows in the given order, in float64, the plainest way."""
+    weight, bias = weight.astype(np.float64), bias.astype(np.float64)
+    loss, correct = 0.0, 0
+    for start in range(0, len(order), job.batch_size):
+        rows = order[start : start + job.batch_size]
+        x, y, each = pixels[rows] / 255.0, target[rows], np.arange(len(rows))
+        logits = x @ weight.T + bias
+        correct += int((logits.argmax(axis=1) == y).sum())
+        logits -= logits.max(axis=1, keepdims=True)
+        log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        loss -= float(log_p[each, y].sum())
+        residual = np.exp(log_p)
+        residual[each, y] -= 1
+        weight -= job.lr / len(rows) * (residual.T @ x)
+        bias -= job.lr / len(rows) * residual.sum(axis=0)
+    return Trained(weight, bias, loss, correct)
+
+
+def save(data: Data, folder: Path) -> None:
+    """One .npy per array of the data, and one .npz for each truth."""
+    for name in ("pixels", "target", "weight", "bias", "order"):
+        np.save(folder / f"{name}.npy", getattr(data, name))
+    for name in ("epoch", "steps"):
+        np.savez(folder / f"{name}.npz", **asdict(getattr(data, name)))
+
+
+def load(job: Job, folder: Path) -> Data:
+    """The data that `save` wrote."""
+    arrays = {
+        name: np.load(folder / f"{name}.npy")
+        for name in ("pixels", "target", "weight", "bias", "order")
+    }
+    truths = {}
+    for name in ("epoch", "steps"):
+        with np.load(folder / f"{name}.npz") as saved:
+            truths[name] = Trained(
+                saved["weight"], saved["bias"], float(saved["loss"]), int(saved["correct"])
+            )
+    return Data(job, **arrays, **truths)

@@ -1,0 +1,23 @@
+"""PyTorch with autograd and its own fused loss, `linear_cross_entropy` (PyTorch 2.13).
+
+With options=LinearCrossEntropyOptions(), which saves memory by chunks, it takes twice as long.
+"""
+
+import torch
+from torch.nn import functional
+
+from benches import peers
+from benches.data import Data
+from benches.peers import torch_eager
+
+
+class Contender(torch_eager.Contender):
+    def __init__(self, data: Data) -> None:
+        if not hasattr(functional, "linear_cross_entropy"):
+            raise peers.NotAvailable(f"torch {torch.__version__} has no linear_cross_entropy")
+        super().__init__(data)
+
+    def loss(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return functional.linear_cross_entropy(
+            x, self.linear.weight, y, linear_bias=self.linear.bias
+        )
