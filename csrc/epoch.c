@@ -139,6 +139,10 @@ static void add_chunk_sums(pass *p, ptrdiff_t n_chunks) {
     }
 }
 
+static fs_rooms rooms_of(const pass *p, ptrdiff_t first, ptrdiff_t n) {
+    return (fs_rooms){p->rooms + (size_t)first * p->room_bytes, p->room_bytes, n};
+}
+
 /* ---- a step by rows ---- */
 
 /* Partial gradients of this thread's chunks of the batch [begin, begin + n_rows). */
@@ -147,7 +151,7 @@ static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_ro
     const chunks c = chunks_of(n_rows);
     const ptrdiff_t end = begin + n_rows, stop = first_chunk(c, m.thread + 1, m.n_threads);
     const ptrdiff_t n_tiles = k->n_tiles(p->rows->n_features, p->rows->n_classes);
-    void *room = p->rooms + (size_t)m.thread * p->room_bytes;
+    const fs_rooms room = rooms_of(p, m.thread, 1);
 
     /* where this thread's rows of the next batch begin, to be prefetched */
     ptrdiff_t next_batch = -1;
@@ -163,9 +167,14 @@ static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_ro
         for (ptrdiff_t r = first; r < last; r += FS_BLOCK_ROWS) {
             const ptrdiff_t r_stop = min_of(r + FS_BLOCK_ROWS, last);
             const ptrdiff_t next = r_stop < last || i + 1 < stop ? r_stop : next_batch;
-            k->residuals(p->rows, p->packed, r, r_stop, next, room, &p->chunk_sums[i]);
-            k->gradient(p->rows, room, 0, 1, 0, n_tiles, r > first,
-                        p->partials + i * p->packed_size);
+            k->residuals(p->rows, p->packed, r, r_stop, FS_BLOCK_ROWS, next, &room,
+                         &p->chunk_sums[i]);
+            for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
+                ptrdiff_t offset;
+                k->tile_floats(p->rows->n_features, p->rows->n_classes, tile, &offset);
+                k->gradient(p->rows, &room, tile, r > first,
+                            p->partials + i * p->packed_size + offset);
+            }
         }
     }
 }
@@ -177,12 +186,11 @@ static void slice_of(const pass *p, fs_member m, ptrdiff_t *begin, ptrdiff_t *en
     *end = min_of(n * (m.thread + 1) / m.n_threads * SLICE, p->packed_size);
 }
 
-static void update_range(pass *p, ptrdiff_t begin, ptrdiff_t end, float grad_scale,
-                         float weight_decay) {
+static void update_range(pass *p, const float *grad, ptrdiff_t begin, ptrdiff_t end,
+                         float grad_scale, float weight_decay) {
     if (begin < end)
-        p->kernels->update(p->packed + begin, p->partials + begin,
-                           p->velocity ? p->velocity + begin : NULL, end - begin, grad_scale,
-                           weight_decay, &p->sgd);
+        p->kernels->update(p->packed + begin, grad, p->velocity ? p->velocity + begin : NULL,
+                           end - begin, grad_scale, weight_decay, &p->sgd);
 }
 
 static void reduce_phase(pass *p, fs_member m, ptrdiff_t n_rows, int update) {
@@ -195,46 +203,54 @@ static void reduce_phase(pass *p, fs_member m, ptrdiff_t n_rows, int update) {
         p->kernels->reduce(p->partials, p->packed_size, n_partials, i, stop);
         if (update) {
             const ptrdiff_t bias = p->bias_offset;
-            update_range(p, i, min_of(stop, bias), grad_scale, p->sgd.weight_decay);
-            update_range(p, max_of(i, bias), stop, grad_scale, p->sgd.bias_weight_decay);
+            const ptrdiff_t in_bias = max_of(i, bias);
+            update_range(p, p->partials + i, i, min_of(stop, bias), grad_scale,
+                         p->sgd.weight_decay);
+            update_range(p, p->partials + in_bias, in_bias, stop, grad_scale,
+                         p->sgd.bias_weight_decay);
         }
     }
 }
 
 /* ---- a step by tiles ---- */
 
-/* This thread's tiles of the gradient over the rows in n_rooms rooms; updated after the last span. */
-static void tiles_phase(pass *p, fs_member m, ptrdiff_t n_rooms, int accumulate, int update,
+/* This thread's tiles of the gradient over the rows of a span; each is used to update as soon as it
+ * has all rows of the batch. One that has them at once is never stored. */
+static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumulate, int update,
                         ptrdiff_t n_rows) {
     const fs_kernels *const k = p->kernels;
     const ptrdiff_t d = p->rows->n_features, n_classes = p->rows->n_classes;
     const ptrdiff_t n = k->n_tiles(d, n_classes);
+    _Alignas(FS_ALIGN) float tile_grad[FS_TILE_FLOATS];
     for (ptrdiff_t tile = n * m.thread / m.n_threads; tile < n * (m.thread + 1) / m.n_threads;
          tile++) {
-        k->gradient(p->rows, p->rooms, p->room_bytes, n_rooms, tile, tile + 1, accumulate,
-                    p->partials);
-        if (update) {
-            ptrdiff_t offset;
-            const ptrdiff_t size = k->tile_floats(d, n_classes, tile, &offset);
-            update_range(p, offset, offset + size, 1.0f / (float)n_rows,
-                         offset == p->bias_offset ? p->sgd.bias_weight_decay : p->sgd.weight_decay);
-        }
+        ptrdiff_t offset;
+        const ptrdiff_t size = k->tile_floats(d, n_classes, tile, &offset);
+        const int is_bias = offset == p->bias_offset;
+        float *grad = update && !accumulate && !is_bias ? tile_grad : p->partials + offset;
+        k->gradient(p->rows, rooms, tile, accumulate, grad);
+        if (update)
+            update_range(p, grad, offset, offset + size, 1.0f / (float)n_rows,
+                         is_bias ? p->sgd.bias_weight_decay : p->sgd.weight_decay);
     }
 }
 
 static void step_by_tiles(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows, int update) {
     for (ptrdiff_t done = 0; done < n_rows; done += SPAN_ROWS) {
-        const ptrdiff_t span = min_of(SPAN_ROWS, n_rows - done), first = begin + done;
-        const chunks c = chunks_of_span(span);
-        const ptrdiff_t stop = first_chunk(c, m.thread + 1, m.n_threads);
-        for (ptrdiff_t i = first_chunk(c, m.thread, m.n_threads); i < stop; i++) {
-            const ptrdiff_t r = first + i * c.rows, r_stop = min_of(r + c.rows, first + span);
-            p->chunk_sums[i] = (fs_sums){0};
-            p->kernels->residuals(p->rows, p->packed, r, r_stop, i + 1 < stop ? r_stop : -1,
-                                  p->rooms + (size_t)i * p->room_bytes, &p->chunk_sums[i]);
+        const ptrdiff_t first = begin + done, last = first + min_of(SPAN_ROWS, n_rows - done);
+        const chunks c = chunks_of_span(last - first);
+        const fs_rooms rooms = rooms_of(p, 0, c.n);
+        const ptrdiff_t mine = first_chunk(c, m.thread, m.n_threads);
+        const ptrdiff_t n_mine = first_chunk(c, m.thread + 1, m.n_threads) - mine;
+        if (n_mine > 0) {
+            const fs_rooms my_rooms = rooms_of(p, mine, n_mine);
+            for (ptrdiff_t i = mine; i < mine + n_mine; i++) p->chunk_sums[i] = (fs_sums){0};
+            p->kernels->residuals(p->rows, p->packed, first + mine * c.rows,
+                                  min_of(first + (mine + n_mine) * c.rows, last), c.rows, -1,
+                                  &my_rooms, &p->chunk_sums[mine]);
         }
         fs_team_barrier(m);
-        tiles_phase(p, m, c.n, done > 0, update && done + span == n_rows, n_rows);
+        tiles_phase(p, m, &rooms, done > 0, update && last == begin + n_rows, n_rows);
         if (m.thread == 0) add_chunk_sums(p, c.n);
         fs_team_barrier(m);
     }

@@ -23,6 +23,7 @@ enum {
     FS_BLOCK_ROWS = 64, /* rows that a kernel holds at a time: 200 KB of float32 rows at D = 784 */
     FS_MAX_CHUNKS = 64, /* per batch, hence the most threads that can share a batch's rows */
     FS_ALIGN = 64,      /* bytes; of every buffer that the C layer allocates */
+    FS_TILE_FLOATS = 320, /* the most that a tile of the gradient has, the bias apart */
 };
 
 /* Error codes of the entry points; 0 is success. */
@@ -57,9 +58,15 @@ typedef struct {
     char pad[FS_ALIGN - sizeof(double) - sizeof(int64_t)]; /* a cache line for each chunk's */
 } fs_sums;
 
+/* Rooms, in each of which a block of at most FS_BLOCK_ROWS rows is worked on. */
+typedef struct {
+    char *first;
+    size_t stride; /* at least room_bytes, a multiple of FS_ALIGN */
+    ptrdiff_t n;
+} fs_rooms;
+
 /* The functions of one ISA. `begin` and `end` count positions in the order of the rows;
- * `packed` and `grad` have packed_size floats; a `room`, where a block of rows is worked on, has
- * room_bytes bytes. */
+ * `packed` has packed_size floats; where there is one `room`, the rows pass through it. */
 typedef struct {
     const char *isa;
     ptrdiff_t (*packed_size)(ptrdiff_t n_features, ptrdiff_t n_classes);
@@ -70,19 +77,19 @@ typedef struct {
     void (*unpack)(const float *packed, ptrdiff_t n_features, ptrdiff_t n_classes, float *weight,
                    float *bias);
 
-    /* Residuals of the at most FS_BLOCK_ROWS rows [begin, end) into the room, and their losses
-     * into sums. The rows from `next` on are those that this thread will want after these, and are
-     * prefetched; next < 0: none. */
+    /* Residuals of the rows [begin, end) into the rooms, block_rows to each, and the losses of each
+     * room into its sums. The rows from `next` on are those that this thread will want after these,
+     * and are prefetched; next < 0: none. */
     void (*residuals)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                      ptrdiff_t next, void *room, fs_sums *sums);
-    /* The gradient in tiles, each with its own consecutive floats of the packed layout. */
+                      ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms, fs_sums *sums);
+    /* The gradient comes in tiles, each of them consecutive floats of the packed layout; the last
+     * one is the bias. */
     ptrdiff_t (*n_tiles)(ptrdiff_t n_features, ptrdiff_t n_classes);
     ptrdiff_t (*tile_floats)(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile,
                              ptrdiff_t *offset);
-    /* grad = or += gradient of the summed loss of the rows in n_rooms rooms, `stride` bytes apart,
-     * in the tiles [begin, end) */
-    void (*gradient)(const fs_rows *rows, const void *rooms, size_t stride, ptrdiff_t n_rooms,
-                     ptrdiff_t begin, ptrdiff_t end, int accumulate, float *grad);
+    /* grad (tile_floats,) = or += a tile of the gradient of the summed loss of the rows in rooms */
+    void (*gradient)(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, int accumulate,
+                     float *grad);
     void (*loss)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
                  void *room, fs_sums *sums);
     /* logits[begin:end], logits being (n_rows, K) */

@@ -30,6 +30,8 @@ enum {
     LINE = 64,           /* bytes of a cache line */
 };
 
+_Static_assert(FS_CLASSES * FS_WIDE * FS_LANES <= FS_TILE_FLOATS, "a tile is a register block");
+
 /* A block of rows and the room to work on it; the arrays follow it in memory. */
 typedef struct {
     const char *row[FS_BLOCK_ROWS + PREFETCH_NEXT]; /* then the rows to prefetch */
@@ -134,6 +136,10 @@ static block *new_block(void *room, ptrdiff_t n_features, ptrdiff_t n_classes) {
     return b;
 }
 
+static block *block_in(const fs_rooms *rooms, ptrdiff_t i) {
+    return (block *)(void *)(rooms->first + (size_t)i * rooms->stride);
+}
+
 FS_INLINE const char *row_at(const fs_rows *rows, ptrdiff_t position) {
     const ptrdiff_t index = rows->order ? (ptrdiff_t)rows->order[position] : position;
     const ptrdiff_t size = rows->row_type == FS_UINT8 ? 1 : sizeof(float);
@@ -228,34 +234,39 @@ FS_INLINE void forward_block(const block *b, const float *w, const float *bias, 
     }
 }
 
-/* b->z = logits of the block's rows, padded to FS_WIDE. Features in ranges of FORWARD_FEATURES:
- * the rows' and the weight's part of a range stay in cache while all classes pass. */
-FS_INLINE void forward(block *b, const fs_rows *rows, const float *packed, const int is_uint8) {
-    const float *bias = packed + packed_bias_offset(rows->n_features, rows->n_classes);
+/* z of each room = logits of its rows, padded to FS_WIDE. Features in ranges of FORWARD_FEATURES:
+ * the weight's part of a range and class block stays in L1 while the rows of all rooms pass. */
+FS_INLINE void forward(const fs_rooms *rooms, const fs_rows *rows, const float *packed,
+                       const int is_uint8) {
+    const ptrdiff_t n_classes = rows->n_classes, n_vectors = feature_vectors(rows->n_features);
+    const float *bias = packed + packed_bias_offset(rows->n_features, n_classes);
     const ptrdiff_t step = FORWARD_FEATURES / FS_LANES;
-    for (ptrdiff_t first = 0; first < b->n_vectors; first += step) {
-        const ptrdiff_t last = min_of(first + step, b->n_vectors);
-        for (ptrdiff_t c = 0; c < class_blocks(b->n_classes); c++) {
-            const ptrdiff_t k = first_class(c, b->n_classes);
-            const float *w = packed + k * b->n_vectors * FS_LANES;
-            float *z = b->z + k * FS_BLOCK_ROWS;
-            switch (first_class(c + 1, b->n_classes) - k) {
-#define FORWARD(n)                                                                     \
-    case n:                                                                            \
+    for (ptrdiff_t first = 0; first < n_vectors; first += step) {
+        const ptrdiff_t last = min_of(first + step, n_vectors);
+        for (ptrdiff_t c = 0; c < class_blocks(n_classes); c++) {
+            const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
+            const float *w = packed + k * n_vectors * FS_LANES;
+            for (ptrdiff_t i = 0; i < rooms->n; i++) {
+                const block *b = block_in(rooms, i);
+                float *z = b->z + k * FS_BLOCK_ROWS;
+                switch (n) {
+#define FORWARD(n)                                                                         \
+    case n:                                                                                \
         forward_block(b, w, bias + k, rows->scale, z, first, last, n, is_uint8); \
         break;
-                FORWARD(1) FORWARD(2) FORWARD(3) FORWARD(4) FORWARD(5)
+                    FORWARD(1) FORWARD(2) FORWARD(3) FORWARD(4) FORWARD(5)
 #undef FORWARD
+                }
             }
         }
     }
 }
 
-static void block_logits(block *b, const fs_rows *rows, const float *packed) {
+static void compute_logits(const fs_rooms *rooms, const fs_rows *rows, const float *packed) {
     if (rows->row_type == FS_UINT8)
-        forward(b, rows, packed, 1);
+        forward(rooms, rows, packed, 1);
     else
-        forward(b, rows, packed, 0);
+        forward(rooms, rows, packed, 0);
 }
 
 /* ---- softmax and loss ---- */
@@ -406,19 +417,17 @@ FS_INLINE void backward_vectors(const block *b, const float *residual, float *gr
 }
 
 /* A tile of the gradient: one class block x FS_WIDE vectors of features from f on, or what is left
- * of them. grad is the class block's, (n_vectors, n, FS_LANES). */
+ * of them: grad is (FS_WIDE, n, FS_LANES). */
 FS_INLINE void backward_tile(const block *b, const float *residual, float *grad, ptrdiff_t f,
                              int accumulate, int prefetch, const int n, const int is_uint8) {
-    const ptrdiff_t w_vector = n * FS_LANES;
     if (f + FS_WIDE <= b->n_full) {
-        backward_vectors(b, residual, grad + f * w_vector, f, accumulate, prefetch, n, FS_WIDE,
-                         is_uint8, 0);
+        backward_vectors(b, residual, grad, f, accumulate, prefetch, n, FS_WIDE, is_uint8, 0);
         return;
     }
-    for (; f < b->n_full; f++)
-        backward_vectors(b, residual, grad + f * w_vector, f, accumulate, 0, n, 1, is_uint8, 0);
+    for (; f < b->n_full; f++, grad += n * FS_LANES)
+        backward_vectors(b, residual, grad, f, accumulate, 0, n, 1, is_uint8, 0);
     if (f < b->n_vectors)
-        backward_vectors(b, residual, grad + f * w_vector, f, accumulate, 0, n, 1, is_uint8, 1);
+        backward_vectors(b, residual, grad, f, accumulate, 0, n, 1, is_uint8, 1);
 }
 
 /* Tiles are counted class block by class block within each FS_WIDE vectors of features, which so
@@ -447,11 +456,10 @@ FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, int accumul
     const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDE;
     const ptrdiff_t k = first_class(c, b->n_classes);
     const float *residual = b->z + k * FS_BLOCK_ROWS;
-    float *g = grad + k * b->n_vectors * FS_LANES;
     switch (first_class(c + 1, b->n_classes) - k) {
-#define BACKWARD(n)                                                          \
-    case n:                                                                  \
-        backward_tile(b, residual, g, f, accumulate, c == 0, n, is_uint8); \
+#define BACKWARD(n)                                                             \
+    case n:                                                                     \
+        backward_tile(b, residual, grad, f, accumulate, c == 0, n, is_uint8); \
         break;
         BACKWARD(1) BACKWARD(2) BACKWARD(3) BACKWARD(4) BACKWARD(5)
 #undef BACKWARD
@@ -468,48 +476,54 @@ static void add_bias_gradient(const block *b, float *grad_bias, int accumulate) 
 /* ---- the table's functions over rows [begin, end) ---- */
 
 static void residuals(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                      ptrdiff_t next, void *room, fs_sums *sums) {
-    block *b = new_block(room, rows->n_features, rows->n_classes);
-    take_rows(b, rows, begin, end, next);
-    block_logits(b, rows, packed);
-    block_loss_and_residuals(b, rows->scale, sums);
+                      ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms,
+                      fs_sums *sums) {
+    for (ptrdiff_t i = 0; i < rooms->n; i++) {
+        const ptrdiff_t r = begin + i * block_rows, stop = min_of(r + block_rows, end);
+        block *b = new_block(block_in(rooms, i), rows->n_features, rows->n_classes);
+        take_rows(b, rows, r, stop, stop < end ? stop : next);
+    }
+    compute_logits(rooms, rows, packed);
+    for (ptrdiff_t i = 0; i < rooms->n; i++)
+        block_loss_and_residuals(block_in(rooms, i), rows->scale, &sums[i]);
 }
 
-static void gradient(const fs_rows *rows, const void *rooms, size_t stride, ptrdiff_t n_rooms,
-                     ptrdiff_t begin, ptrdiff_t end, int accumulate, float *grad) {
-    const ptrdiff_t bias = n_tiles(rows->n_features, rows->n_classes) - 1;
-    for (ptrdiff_t tile = begin; tile < end; tile++)
-        for (ptrdiff_t i = 0; i < n_rooms; i++) {
-            const block *b = (const block *)(const void *)((const char *)rooms + i * (ptrdiff_t)stride);
-            const int add = accumulate || i > 0;
-            if (tile == bias)
-                add_bias_gradient(b, grad + packed_bias_offset(rows->n_features, rows->n_classes), add);
-            else if (rows->row_type == FS_UINT8)
-                backward(b, tile, grad, add, 1);
-            else
-                backward(b, tile, grad, add, 0);
-        }
+static void gradient(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, int accumulate,
+                     float *grad) {
+    const int is_bias = tile == n_tiles(rows->n_features, rows->n_classes) - 1;
+    for (ptrdiff_t i = 0; i < rooms->n; i++) {
+        const block *b = block_in(rooms, i);
+        const int add = accumulate || i > 0;
+        if (is_bias)
+            add_bias_gradient(b, grad, add);
+        else if (rows->row_type == FS_UINT8)
+            backward(b, tile, grad, add, 1);
+        else
+            backward(b, tile, grad, add, 0);
+    }
 }
 
 static void loss(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
                  void *room, fs_sums *sums) {
+    const fs_rooms only = {.first = room, .n = 1};
     block *b = new_block(room, rows->n_features, rows->n_classes);
     *sums = (fs_sums){0};
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1);
-        block_logits(b, rows, packed);
+        compute_logits(&only, rows, packed);
         block_loss(b, sums);
     }
 }
 
 static void logits(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
                    void *room, float *out) {
+    const fs_rooms only = {.first = room, .n = 1};
     block *b = new_block(room, rows->n_features, rows->n_classes);
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1);
-        block_logits(b, rows, packed);
+        compute_logits(&only, rows, packed);
         for (ptrdiff_t i = 0; i < b->n_rows; i++)
             for (ptrdiff_t k = 0; k < b->n_classes; k++)
                 out[(r + i) * b->n_classes + k] = b->z[k * FS_BLOCK_ROWS + i];
