@@ -88,7 +88,7 @@ def parameters(
 
 def _largest(indices: Array) -> int:
     """The largest of some integers, where a negative one counts as larger than all others."""
-    return int(indices.view(f"u{indices.itemsize}").max())
+    return int(indices.view(indices.dtype.str.replace("i", "u")).max())
 
 
 def targets(target: Any, n_rows: int, n_classes: int) -> npt.NDArray[np.int32]:
