@@ -1,0 +1,101 @@
+/* backward.h: residuals and rows -> the gradient, in tiles. */
+#ifndef FS_BACKWARD_H
+#define FS_BACKWARD_H
+
+#include "block.h"
+
+_Static_assert(FS_CLASSES * FS_WIDE * FS_LANES <= FS_TILE_FLOATS, "a tile is a register block");
+
+/* acc (n, width) += residuals of one row times `width` vectors of its features */
+FS_INLINE void multiply_outer(vf *acc, const vf *x, const float *residual, const int n,
+                              const int width) {
+    for (int k = 0; k < n; k++) {
+        const vf d = v_set(residual[k * FS_BLOCK_ROWS]);
+        for (int i = 0; i < width; i++) acc[k * width + i] = v_fma(d, x[i], acc[k * width + i]);
+    }
+}
+
+/* grad (width, n, FS_LANES) = or += residual (n, FS_BLOCK_ROWS) . `width` vectors from f on, or the
+ * tails. n, width and the flags but `accumulate` are constants where this is inlined. */
+FS_INLINE void backward_vectors(const block *b, const float *residual, float *grad, ptrdiff_t f,
+                                int accumulate, int prefetch, const int n, const int width,
+                                const int is_uint8, const int is_tail) {
+    const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
+    const int lines = width * vector_bytes > LINE ? width * vector_bytes / LINE : 1;
+    const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
+    const ptrdiff_t n_prefetch = prefetch ? PREFETCH_NEXT * lines : 0;
+    const char *const *ahead = b->row + n_padded;
+    vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDE];
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < width; i++)
+            acc[k * width + i] = accumulate ? v_load(grad + (i * n + k) * FS_LANES) : (vf){0};
+    for (ptrdiff_t r = 0; r < n_padded; r++) {
+        if (width == FS_WIDE && r < n_prefetch) /* a line at a time: bursts lose */
+            v_prefetch(ahead[r / lines] + f * vector_bytes + r % lines * LINE);
+        for (int i = 0; i < width; i++)
+            x[i] = is_tail ? v_load(b->tail + r * FS_LANES)
+                           : load_features(b->row[r], f + i, is_uint8);
+        multiply_outer(acc, x, residual + r, n, width);
+    }
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < width; i++) v_store(grad + (i * n + k) * FS_LANES, acc[k * width + i]);
+}
+
+/* A tile of the gradient: one class block x FS_WIDE vectors of features from f on, or what is left
+ * of them: grad is (FS_WIDE, n, FS_LANES). */
+FS_INLINE void backward_tile(const block *b, const float *residual, float *grad, ptrdiff_t f,
+                             int accumulate, int prefetch, const int n, const int is_uint8) {
+    if (f + FS_WIDE <= b->n_full) {
+        backward_vectors(b, residual, grad, f, accumulate, prefetch, n, FS_WIDE, is_uint8, 0);
+        return;
+    }
+    for (; f < b->n_full; f++, grad += n * FS_LANES)
+        backward_vectors(b, residual, grad, f, accumulate, 0, n, 1, is_uint8, 0);
+    if (f < b->n_vectors)
+        backward_vectors(b, residual, grad, f, accumulate, 0, n, 1, is_uint8, 1);
+}
+
+/* Tiles are counted class block by class block within each FS_WIDE vectors of features, which so
+ * stay in L1; one more tile is the bias. */
+static ptrdiff_t n_tiles(ptrdiff_t n_features, ptrdiff_t n_classes) {
+    return (feature_vectors(n_features) + FS_WIDE - 1) / FS_WIDE * class_blocks(n_classes) + 1;
+}
+
+/* The packed floats of a tile; returns how many. */
+static ptrdiff_t tile_floats(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile,
+                             ptrdiff_t *offset) {
+    const ptrdiff_t n_vectors = feature_vectors(n_features), n_blocks = class_blocks(n_classes);
+    if (tile == n_tiles(n_features, n_classes) - 1) {
+        *offset = packed_bias_offset(n_features, n_classes);
+        return round_up(n_classes, FS_LANES);
+    }
+    const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDE;
+    const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
+    *offset = (k * n_vectors + f * n) * FS_LANES;
+    return min_of(FS_WIDE, n_vectors - f) * n * FS_LANES;
+}
+
+FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, int accumulate,
+                        const int is_uint8) {
+    const ptrdiff_t n_blocks = class_blocks(b->n_classes);
+    const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDE;
+    const ptrdiff_t k = first_class(c, b->n_classes);
+    const float *residual = b->z + k * FS_BLOCK_ROWS;
+    switch (first_class(c + 1, b->n_classes) - k) {
+#define BACKWARD(n)                                                             \
+    case n:                                                                     \
+        backward_tile(b, residual, grad, f, accumulate, c == 0, n, is_uint8); \
+        break;
+        BACKWARD(1) BACKWARD(2) BACKWARD(3) BACKWARD(4) BACKWARD(5)
+#undef BACKWARD
+    }
+}
+
+static void add_bias_gradient(const block *b, float *grad_bias, int accumulate) {
+    for (ptrdiff_t k = 0; k < round_up(b->n_classes, FS_LANES); k++) {
+        const float g = k < b->n_classes ? b->grad_bias[k] : 0.0f;
+        grad_bias[k] = accumulate ? grad_bias[k] + g : g;
+    }
+}
+
+#endif

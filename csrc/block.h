@@ -1,0 +1,95 @@
+/* block.h: a block of at most FS_BLOCK_ROWS rows, and the room in which it is worked on.
+ *
+ * Rows are not padded by the caller. What is left of a row after its last full vector is copied,
+ * zero-padded, into `tail`; the last row stands in for those that FS_WIDE rows lack, with residual
+ * zero.
+ */
+#ifndef FS_BLOCK_H
+#define FS_BLOCK_H
+
+#include "layout.h"
+
+enum {
+    PREFETCH_ROWS = 8,  /* ahead in the forward pass; 4 to 24 are alike */
+    PREFETCH_NEXT = 16, /* rows of the next block, fetched in the backward pass */
+    LINE = 64,          /* bytes of a cache line */
+};
+
+/* A block of rows and the room to work on it; the arrays follow it in memory. */
+typedef struct {
+    const char *row[FS_BLOCK_ROWS + PREFETCH_NEXT]; /* then the rows to prefetch */
+    int32_t target[FS_BLOCK_ROWS];
+    ptrdiff_t n_rows;
+    ptrdiff_t n_classes;
+    ptrdiff_t n_full;    /* full vectors of a row */
+    ptrdiff_t n_vectors; /* n_full, and one more where a tail is left */
+    float *z;            /* (K, FS_BLOCK_ROWS): logits, then residuals */
+    float *tail;         /* (FS_BLOCK_ROWS, FS_LANES) */
+    float *grad_bias;    /* (K,) sums of the residuals, before z is scaled */
+} block;
+
+static size_t room_bytes(ptrdiff_t n_features, ptrdiff_t n_classes) {
+    (void)n_features;
+    return (size_t)round_up(sizeof(block), FS_ALIGN) +
+           sizeof(float) * (size_t)(FS_BLOCK_ROWS * (n_classes + FS_LANES) +
+                                    round_up(n_classes, FS_ALIGN / sizeof(float)));
+}
+
+static block *new_block(void *room, ptrdiff_t n_features, ptrdiff_t n_classes) {
+    block *b = room;
+    b->n_classes = n_classes;
+    b->n_full = n_features / FS_LANES;
+    b->n_vectors = feature_vectors(n_features);
+    b->z = (float *)((char *)room + round_up(sizeof(block), FS_ALIGN));
+    b->tail = b->z + n_classes * FS_BLOCK_ROWS;
+    b->grad_bias = b->tail + FS_BLOCK_ROWS * FS_LANES;
+    return b;
+}
+
+static block *block_in(const fs_rooms *rooms, ptrdiff_t i) {
+    return (block *)(void *)(rooms->first + (size_t)i * rooms->stride);
+}
+
+FS_INLINE const char *row_at(const fs_rows *rows, ptrdiff_t position) {
+    const ptrdiff_t index = rows->order ? (ptrdiff_t)rows->order[position] : position;
+    const ptrdiff_t size = rows->row_type == FS_UINT8 ? 1 : sizeof(float);
+    return (const char *)rows->x + index * rows->n_features * size;
+}
+
+FS_INLINE vf load_features(const char *row, ptrdiff_t vector, const int is_uint8) {
+    return is_uint8 ? v_load_u8((const uint8_t *)row + vector * FS_LANES)
+                    : v_load((const float *)(const void *)row + vector * FS_LANES);
+}
+
+/* Takes the rows at [begin, end) into the block; those from `next` on are to be prefetched. */
+static void take_rows(block *b, const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end,
+                      ptrdiff_t next) {
+    const ptrdiff_t n = b->n_rows = end - begin, padded = round_up(n, FS_WIDE);
+    for (ptrdiff_t r = 0; r < n; r++) b->row[r] = row_at(rows, begin + r);
+    for (ptrdiff_t r = n; r < padded; r++) b->row[r] = b->row[n - 1];
+    for (ptrdiff_t i = 0; i < PREFETCH_NEXT; i++)
+        b->row[padded + i] =
+            next >= 0 ? row_at(rows, min_of(next + i, rows->n_rows - 1)) : b->row[n - 1];
+
+    if (rows->target) {
+        if (rows->order)
+            for (ptrdiff_t r = 0; r < n; r++) b->target[r] = rows->target[rows->order[begin + r]];
+        else
+            memcpy(b->target, rows->target + begin, (size_t)n * sizeof(int32_t));
+    }
+
+    if (b->n_vectors > b->n_full) {
+        const ptrdiff_t first = b->n_full * FS_LANES, rest = rows->n_features - first;
+        for (ptrdiff_t r = 0; r < padded; r++) {
+            float *tail = b->tail + r * FS_LANES;
+            v_store(tail, (vf){0});
+            if (rows->row_type == FS_UINT8)
+                for (ptrdiff_t i = 0; i < rest; i++) tail[i] = (uint8_t)b->row[r][first + i];
+            else
+                memcpy(tail, (const float *)(const void *)b->row[r] + first,
+                       (size_t)rest * sizeof(float));
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,94 @@
+/* forward.h: rows -> logits. */
+#ifndef FS_FORWARD_H
+#define FS_FORWARD_H
+
+#include "block.h"
+
+enum { FORWARD_FEATURES = 1024 }; /* 20 KB of the weight of a class block, in an L1 of 32 KB */
+
+/* acc (n, FS_WIDE) += w (n, FS_LANES) times a vector of features of each of FS_WIDE rows */
+FS_INLINE void multiply(vf *acc, const vf *x, const float *w, const int n) {
+    for (int k = 0; k < n; k++) {
+        const vf wk = v_load(w + k * FS_LANES);
+        for (int i = 0; i < FS_WIDE; i++) acc[k * FS_WIDE + i] = v_fma(x[i], wk, acc[k * FS_WIDE + i]);
+    }
+}
+
+/* z (n, FS_BLOCK_ROWS) = bias, or what it is, + scale * rows . w over the vectors [first, last) of
+ * features, for the n classes of one class block: w is (n_vectors, n, FS_LANES). n and is_uint8 are
+ * constants where this is inlined. */
+FS_INLINE void forward_block(const block *b, const float *w, const float *bias, float scale,
+                             float *z, ptrdiff_t first, ptrdiff_t last, const int n,
+                             const int is_uint8) {
+    const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
+    const int per_line = LINE / vector_bytes;
+    const ptrdiff_t w_vector = n * FS_LANES, last_full = min_of(last, b->n_full);
+    for (ptrdiff_t r = 0; r < b->n_rows; r += FS_WIDE) {
+        const char *const *row = b->row + r, *const *ahead = row + PREFETCH_ROWS;
+        vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDE];
+        for (int i = 0; i < n * FS_WIDE; i++) acc[i] = (vf){0};
+
+        ptrdiff_t f = first;
+        for (; f + per_line <= last_full; f += per_line) {
+            for (int i = 0; i < FS_WIDE; i++) v_prefetch(ahead[i] + f * vector_bytes);
+            for (int j = 0; j < per_line; j++) {
+                for (int i = 0; i < FS_WIDE; i++) x[i] = load_features(row[i], f + j, is_uint8);
+                multiply(acc, x, w + (f + j) * w_vector, n);
+            }
+        }
+        for (; f < last_full; f++) {
+            for (int i = 0; i < FS_WIDE; i++) x[i] = load_features(row[i], f, is_uint8);
+            multiply(acc, x, w + f * w_vector, n);
+        }
+        if (f < last) {
+            for (int i = 0; i < FS_WIDE; i++) x[i] = v_load(b->tail + (r + i) * FS_LANES);
+            multiply(acc, x, w + f * w_vector, n);
+        }
+
+        float sums[FS_CLASSES * FS_WIDE + FS_LANES]; /* (n, FS_WIDE) */
+        v_sum_each(acc, n * FS_WIDE);
+        for (int i = 0; i * FS_LANES < n * FS_WIDE; i++) v_store(sums + i * FS_LANES, acc[i]);
+        for (int k = 0; k < n; k++)
+            for (int i = 0; i < FS_WIDE; i++) {
+                float *zk = z + k * FS_BLOCK_ROWS + r + i;
+                *zk = scale * sums[k * FS_WIDE + i] + (first == 0 ? bias[k] : *zk);
+            }
+    }
+}
+
+/* z of each room = logits of its rows, padded to FS_WIDE. Features in ranges of FORWARD_FEATURES:
+ * the weight's part of a range and class block stays in L1 while the rows of all rooms pass. */
+FS_INLINE void forward(const fs_rooms *rooms, const fs_rows *rows, const float *packed,
+                       const int is_uint8) {
+    const ptrdiff_t n_classes = rows->n_classes, n_vectors = feature_vectors(rows->n_features);
+    const float *bias = packed + packed_bias_offset(rows->n_features, n_classes);
+    const ptrdiff_t step = FORWARD_FEATURES / FS_LANES;
+    for (ptrdiff_t first = 0; first < n_vectors; first += step) {
+        const ptrdiff_t last = min_of(first + step, n_vectors);
+        for (ptrdiff_t c = 0; c < class_blocks(n_classes); c++) {
+            const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
+            const float *w = packed + k * n_vectors * FS_LANES;
+            for (ptrdiff_t i = 0; i < rooms->n; i++) {
+                const block *b = block_in(rooms, i);
+                float *z = b->z + k * FS_BLOCK_ROWS;
+                switch (n) {
+#define FORWARD(n)                                                                         \
+    case n:                                                                                \
+        forward_block(b, w, bias + k, rows->scale, z, first, last, n, is_uint8); \
+        break;
+                    FORWARD(1) FORWARD(2) FORWARD(3) FORWARD(4) FORWARD(5)
+#undef FORWARD
+                }
+            }
+        }
+    }
+}
+
+static void compute_logits(const fs_rooms *rooms, const fs_rows *rows, const float *packed) {
+    if (rows->row_type == FS_UINT8)
+        forward(rooms, rows, packed, 1);
+    else
+        forward(rooms, rows, packed, 0);
+}
+
+#endif
