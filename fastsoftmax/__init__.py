@@ -30,15 +30,16 @@ if _TYPE_CHECKING:
     from . import datasets, optim, plots
     from .config import show_config
     from .datasets import Dataset, DatasetUnavailableError, load_dataset
+    from .history import History
     from .model import Evaluation, LinearClassifier
-    from .trainer import History, TrainResult, train
+    from .trainer import TrainResult, train
 
 # Public names that are imported at their first use: name -> module, "" for a module itself
 _LAZY = {
     "Dataset": "datasets",
     "DatasetUnavailableError": "datasets",
     "Evaluation": "model",
-    "History": "trainer",
+    "History": "history",
     "LinearClassifier": "model",
     "TrainResult": "trainer",
     "datasets": "",

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .history import History
 from .model import LinearClassifier
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from .trainer import History
 
 __all__ = ["curves", "predictions", "weights"]
 

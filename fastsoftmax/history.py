@@ -1,0 +1,66 @@
+"""What was measured in each epoch of a training run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+
+__all__ = ["History"]
+
+
+@dataclass
+class History:
+    """What was measured in each epoch, one entry an epoch.
+
+    Losses are means over the rows. Those of training are gathered in the pass that trains, each
+    batch before its update, as the book does it.
+    """
+
+    lr: list[float] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    train_accuracy: list[float] = field(default_factory=list)
+    test_loss: list[float] = field(default_factory=list)  # empty without validation data
+    test_accuracy: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # of training alone, shuffling included
+    eval_seconds: list[float] = field(default_factory=list)
+    samples_per_second: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.lr)
+
+    def add_training(self, lr: float, loss: float, correct: int, n: int, seconds: float) -> None:
+        """Adds a pass over n rows: their summed loss and correct predictions."""
+        self.lr.append(lr)
+        self.train_loss.append(loss / n)
+        self.train_accuracy.append(correct / n)
+        self.seconds.append(seconds)
+        self.samples_per_second.append(n / seconds)
+
+    def add_test(self, loss: float, correct: int, n: int, seconds: float) -> None:
+        """Adds an evaluation on n rows: their summed loss and correct predictions."""
+        self.test_loss.append(loss / n)
+        self.test_accuracy.append(correct / n)
+        self.eval_seconds.append(seconds)
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """The lists by their names."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        columns = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name)]
+        headings = ["epoch", *(name for name, _ in columns)]
+        rows = [
+            [str(epoch + 1), *(_format(name, values[epoch]) for name, values in columns)]
+            for epoch in range(len(self))
+        ]
+        widths = [max(map(len, cells)) for cells in zip(headings, *rows, strict=True)]
+        lines = [
+            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+            for row in [headings, *rows]
+        ]
+        return "\n".join(lines)
+
+
+def _format(name: str, value: float) -> str:
+    if name == "lr":
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if name == "samples_per_second" else f"{value:.4f}"

@@ -1,0 +1,362 @@
+"""How many threads, forks, Python threads beside a call, and the ISA that a process takes."""
+
+import hashlib
+import os
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from fastsoftmax import _cython, get_num_threads, set_num_threads, threads
+from fastsoftmax.backends import BACKENDS, available_backends, get_backend
+from fastsoftmax.optim import SGD, Velocity
+
+
+def train(backend, problem, num_threads=3, epochs=2):
+    """sha256 of all that a short training returns and updates."""
+    weight, bias = problem.parameters()
+    velocity = Velocity.of(weight, bias)
+    sums = [
+        backend.train_epoch(
+            problem.x,
+            problem.target,
+            None,
+            200,
+            weight,
+            bias,
+            SGD(lr=0.1, momentum=0.9),
+            velocity,
+            scale=problem.scale,
+            num_threads=num_threads,
+        )
+        for _ in range(epochs)
+    ]
+    arrays = (weight, bias, velocity.weight, velocity.bias)
+    return hashlib.sha256(repr(sums).encode() + b"".join(a.tobytes() for a in arrays)).digest()
+
+
+@pytest.fixture
+def problem(make_problem):
+    return make_problem(700, 50, 10)
+
+
+# ---- fork ----
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork here")
+
+
+def in_child(function, seconds=30):
+    """What `function` returns, bytes, called in a fork of this process that then exits with 0."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.write(write_end, function())  # less than a pipe holds
+            status = 0
+        finally:
+            os._exit(status)  # and not on into pytest
+    os.close(write_end)
+    deadline = time.monotonic() + seconds
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            pytest.fail(f"the child hung for {seconds} s")
+        time.sleep(0.002)
+    with os.fdopen(read_end, "rb") as pipe:
+        written = pipe.read()
+    assert os.waitstatus_to_exitcode(ended[1]) == 0
+    return written
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_fork_after_use(backend, problem):
+    expected = train(backend, problem)
+    for _ in range(3):
+        assert in_child(lambda: train(backend, problem)) == expected
+        assert train(backend, problem) == expected  # the parent has kept its own
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_fork_of_a_fork(problem):
+    expected = train(_cython, problem)
+
+    def child():
+        assert train(_cython, problem) == expected
+        return in_child(lambda: train(_cython, problem))
+
+    assert in_child(child) == expected
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_fork_while_another_thread_trains(problem):
+    expected = train(_cython, problem)
+    stop = threading.Event()
+
+    def keep_training():
+        while not stop.is_set():
+            train(_cython, problem)
+
+    def child():
+        bits = train(_cython, problem)
+        if sys.platform.startswith("linux"):  # a team of its own, whoever had the parent's
+            assert len(os.listdir("/proc/self/task")) == 3
+        return bits
+
+    busy = threading.Thread(target=keep_training)
+    busy.start()
+    try:
+        for _ in range(20):
+            assert in_child(child) == expected
+    finally:
+        stop.set()
+        busy.join(30)
+    assert not busy.is_alive()
+
+
+# ---- Python threads ----
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 4])
+def test_concurrent_python_threads(backend, make_problem, num_threads):
+    """Each with a problem of its own: nothing is shared between calls."""
+    problems = [make_problem(700, 20 + seed, 10, seed=seed) for seed in range(4)]
+    expected = [train(backend, problem) for problem in problems]
+    results = [[] for _ in problems]
+    together = threading.Barrier(len(problems), timeout=30)
+
+    def work(problem, result):
+        together.wait()
+        for _ in range(5):
+            result.append(train(backend, problem, num_threads))
+
+    pool = [
+        threading.Thread(target=work, args=pair, daemon=True)
+        for pair in zip(problems, results, strict=True)
+    ]
+    for thread in pool:
+        thread.start()
+    for thread in pool:
+        thread.join(60)
+    assert results == [[bits] * 5 for bits in expected]
+
+
+CALLS = {
+    "train_epoch": lambda b, x, y, w, c: b.train_epoch(
+        x, y, None, 256, w.copy(), c.copy(), SGD(lr=0.1), num_threads=1
+    ),
+    "loss_and_grad": lambda b, x, y, w, c: b.loss_and_grad(x, y, w, c, num_threads=1),
+    "evaluate": lambda b, x, y, w, c: b.evaluate(x, y, w, c, num_threads=1),
+    "predict_logits": lambda b, x, y, w, c: b.predict_logits(x, w, c, num_threads=1),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_other_python_threads_run_during_a_call(name, call, make_problem):
+    """This thread wakes every millisecond while another one is in a call of a tenth of a second
+    and more. If the call held the GIL this one would sleep on until it is over."""
+    if name not in available_backends():
+        pytest.skip(f"backend {name} is not available here")
+    backend = get_backend(name)
+    _, _, weight, bias = make_problem(1, 784, 200)
+    n_rows, seconds = 500, 0.0
+    while seconds < 0.1:
+        n_rows *= 2
+        x = np.zeros((n_rows, 784), np.uint8)
+        target = np.zeros(n_rows, np.int32)
+        begin = time.perf_counter()
+        call(backend, x, target, weight, bias)
+        seconds = time.perf_counter() - begin
+
+    entered, left = threading.Event(), threading.Event()
+
+    def work():
+        entered.set()
+        call(backend, x, target, weight, bias)
+        left.set()
+
+    worker = threading.Thread(target=work)
+    ticks = 0
+    worker.start()
+    entered.wait(30)
+    while not left.is_set():
+        time.sleep(0.001)
+        ticks += 1
+    worker.join(30)
+    assert ticks > 8  # with the GIL held: 1 or 2, before the call and after it
+
+
+# ---- how many ----
+
+
+@pytest.fixture
+def default_num_threads():
+    set_num_threads(None)
+    yield
+    set_num_threads(None)
+
+
+def test_set_num_threads(default_num_threads):
+    default = get_num_threads()
+    assert default >= 1
+    for n in (1, 3, 500):
+        set_num_threads(n)
+        assert get_num_threads() == n
+        assert threads.check_num_threads(None) == n
+        assert threads.check_num_threads(2) == 2
+    set_num_threads(np.int64(2))
+    assert get_num_threads() == 2
+    set_num_threads(None)
+    assert get_num_threads() == default
+
+
+@pytest.mark.parametrize(
+    "bad, exception, message",
+    [
+        (0, ValueError, "num_threads must be >= 1, got 0"),
+        (-2, ValueError, "num_threads must be >= 1, got -2"),
+        (1.0, TypeError, "num_threads must be an integer or None, got 1.0"),
+        ("2", TypeError, "num_threads must be an integer or None, got '2'"),
+    ],
+)
+def test_set_num_threads_errors(bad, exception, message, default_num_threads):
+    set_num_threads(3)
+    with pytest.raises(exception) as raised:
+        set_num_threads(bad)
+    assert str(raised.value) == message
+    assert get_num_threads() == 3
+
+
+SAY_NUM_THREADS = "import fastsoftmax; print(fastsoftmax.get_num_threads())"
+
+
+@pytest.mark.parametrize(
+    "value, expected",
+    [("3", "3"), ("2,4", "2"), (" 7 ", "7"), ("0", None), ("-1", None), ("all", None), ("", None)],
+)
+def test_omp_num_threads(value, expected, run_python):
+    if expected is None:  # as if it were not set
+        expected = str(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        )
+    result = run_python(SAY_NUM_THREADS, OMP_NUM_THREADS=value)
+    assert (result.stdout, result.stderr) == (expected + "\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_affinity(run_python):
+    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " + SAY_NUM_THREADS
+    assert run_python(code, OMP_NUM_THREADS="").stdout == "1\n"
+
+
+COUNT_THREADS = """
+import os
+import numpy as np
+import fastsoftmax as fs
+from fastsoftmax import _cython
+from fastsoftmax.optim import SGD
+
+def started(**keywords):
+    before = len(os.listdir("/proc/self/task"))
+    for _ in range(3):
+        weight, bias = np.zeros((2, 4), np.float32), np.zeros(2, np.float32)
+        _cython.train_step(x, np.zeros(len(x), int), weight, bias, SGD(lr=1), **keywords)
+    return len(os.listdir("/proc/self/task")) - before
+
+x = np.zeros((1000, 4), np.float32)
+counts = [started(num_threads=1)]
+fs.set_num_threads(3)
+counts.append(started())
+counts.append(started(num_threads=2))
+counts.append(started(num_threads=5))
+counts.append(started(num_threads=10**6))
+print(*counts)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
+def test_threads_that_are_started(run_python):
+    """None alone; two helpers of the caller; those again; two more; at most 63 in all."""
+    result = run_python(COUNT_THREADS)
+    assert result.stderr == ""
+    *few, many = map(int, result.stdout.split())
+    assert few == [0, 2, 0, 2]
+    assert 0 < many <= 63 - sum(few)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 63, 200, 5000])
+def test_more_threads_than_cores_or_chunks(n_rows, backend, make_problem):
+    problem = make_problem(n_rows, 9, 4)
+    expected = train(backend, problem, 1)
+    for num_threads in (n_rows + 1, 40, 64, 65, 1000):
+        assert train(backend, problem, num_threads) == expected
+
+
+# ---- the instruction set of a process ----
+
+SAY_ISA = "from fastsoftmax import _cython; print(_cython.selected_isa())"
+
+
+@pytest.mark.parametrize("name", _cython.built_isas())
+def test_isa_of_the_environment(name, run_python):
+    if name in _cython.supported_isas():
+        result = run_python(SAY_ISA, FASTSOFTMAX_ISA=name)
+        assert (result.returncode, result.stdout, result.stderr) == (0, name + "\n", "")
+    else:
+        result = run_python(SAY_ISA, FASTSOFTMAX_ISA=name)
+        assert result.returncode == 1
+        assert f"RuntimeError: FASTSOFTMAX_ISA='{name}' is not for this CPU" in result.stderr
+
+
+def test_fastest_isa_by_default(run_python):
+    assert run_python(SAY_ISA, FASTSOFTMAX_ISA="").stdout == _cython.supported_isas()[-1] + "\n"
+
+
+@pytest.mark.parametrize("name", ["mmx", "x86-64", "X86-64-V3"])
+def test_unknown_isa(name, run_python):
+    for code in (SAY_ISA, "import fastsoftmax"):
+        result = run_python(code, FASTSOFTMAX_ISA=name)
+        assert result.returncode == 1
+        assert result.stdout == ""
+        assert result.stderr.splitlines()[-1] == (
+            f"RuntimeError: FASTSOFTMAX_ISA='{name}' is unknown, "
+            f"expected one of {_cython.built_isas()}"
+        )
+
+
+def test_select_isa():
+    before = _cython.selected_isa()
+    try:
+        for name in _cython.supported_isas():
+            _cython.select_isa(name)
+            assert _cython.selected_isa() == name
+            with pytest.raises(RuntimeError, match="'mmx' is unknown"):
+                _cython.select_isa("mmx")
+            assert _cython.selected_isa() == name
+        _cython.select_isa()
+        assert _cython.selected_isa() == _cython.supported_isas()[-1]
+    finally:
+        _cython.select_isa(before)
+    assert set(_cython.supported_isas()) <= set(_cython.built_isas())
+
+
+def test_results_differ_between_isas(make_problem):
+    """So that tests which run over all of them do run different kernels."""
+    problem = make_problem(257, 784, 10)
+    before = _cython.selected_isa()
+    results = set()
+    try:
+        for name in _cython.supported_isas():
+            _cython.select_isa(name)
+            results.add(_cython.loss_and_grad(*problem)[1].tobytes())
+    finally:
+        _cython.select_isa(before)
+    assert len(results) == len(_cython.supported_isas())
