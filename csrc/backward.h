@@ -18,20 +18,19 @@ FS_INLINE void multiply_outer(vf *acc, const vf *x, const float *residual, const
 /* grad (width, n, FS_LANES) = or += residual (n, FS_BLOCK_ROWS) . `width` vectors from f on, or the
  * tails. n, width and the flags but `accumulate` are constants where this is inlined. */
 FS_INLINE void backward_vectors(const block *b, const float *residual, float *grad, ptrdiff_t f,
-                                int accumulate, int prefetch, const int n, const int width,
+                                int accumulate, const char *const *next, const int n, const int width,
                                 const int is_uint8, const int is_tail) {
     const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
     const int lines = width * vector_bytes > LINE ? width * vector_bytes / LINE : 1;
     const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
-    const ptrdiff_t n_prefetch = prefetch ? PREFETCH_NEXT * lines : 0;
-    const char *const *ahead = b->row + n_padded;
+    const ptrdiff_t n_prefetch = next ? NEXT_ROWS * lines : 0;
     vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDE];
     for (int k = 0; k < n; k++)
         for (int i = 0; i < width; i++)
             acc[k * width + i] = accumulate ? v_load(grad + (i * n + k) * FS_LANES) : (vf){0};
     for (ptrdiff_t r = 0; r < n_padded; r++) {
         if (width == FS_WIDE && r < n_prefetch) /* a line at a time: bursts lose */
-            v_prefetch(ahead[r / lines] + f * vector_bytes + r % lines * LINE);
+            v_prefetch(next[r / lines] + f * vector_bytes + r % lines * LINE);
         for (int i = 0; i < width; i++)
             x[i] = is_tail ? v_load(b->tail + r * FS_LANES)
                            : load_features(b->row[r], f + i, is_uint8);
@@ -44,15 +43,15 @@ FS_INLINE void backward_vectors(const block *b, const float *residual, float *gr
 /* A tile of the gradient: one class block x FS_WIDE vectors of features from f on, or what is left
  * of them: grad is (FS_WIDE, n, FS_LANES). */
 FS_INLINE void backward_tile(const block *b, const float *residual, float *grad, ptrdiff_t f,
-                             int accumulate, int prefetch, const int n, const int is_uint8) {
+                             int accumulate, const char *const *next, const int n, const int is_uint8) {
     if (f + FS_WIDE <= b->n_full) {
-        backward_vectors(b, residual, grad, f, accumulate, prefetch, n, FS_WIDE, is_uint8, 0);
+        backward_vectors(b, residual, grad, f, accumulate, next, n, FS_WIDE, is_uint8, 0);
         return;
     }
     for (; f < b->n_full; f++, grad += n * FS_LANES)
-        backward_vectors(b, residual, grad, f, accumulate, 0, n, 1, is_uint8, 0);
+        backward_vectors(b, residual, grad, f, accumulate, NULL, n, 1, is_uint8, 0);
     if (f < b->n_vectors)
-        backward_vectors(b, residual, grad, f, accumulate, 0, n, 1, is_uint8, 1);
+        backward_vectors(b, residual, grad, f, accumulate, NULL, n, 1, is_uint8, 1);
 }
 
 /* Tiles are counted class block by class block within each FS_WIDE vectors of features, which so
@@ -81,10 +80,12 @@ FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, int accumul
     const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDE;
     const ptrdiff_t k = first_class(c, b->n_classes);
     const float *residual = b->z + k * FS_BLOCK_ROWS;
+    const ptrdiff_t next_row = b->n_next_forward + c * NEXT_ROWS;
+    const char *const *next = next_row < FS_BLOCK_ROWS ? b->next + next_row : NULL;
     switch (first_class(c + 1, b->n_classes) - k) {
 #define BACKWARD(n)                                                             \
     case n:                                                                     \
-        backward_tile(b, residual, grad, f, accumulate, c == 0, n, is_uint8); \
+        backward_tile(b, residual, grad, f, accumulate, next, n, is_uint8); \
         break;
         BACKWARD(1) BACKWARD(2) BACKWARD(3) BACKWARD(4) BACKWARD(5)
 #undef BACKWARD

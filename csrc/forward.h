@@ -15,22 +15,26 @@ FS_INLINE void multiply(vf *acc, const vf *x, const float *w, const int n) {
 }
 
 /* z (n, FS_BLOCK_ROWS) = bias, or what it is, + scale * rows . w over the vectors [first, last) of
- * features, for the n classes of one class block: w is (n_vectors, n, FS_LANES). n and is_uint8 are
- * constants where this is inlined. */
+ * features, for the n classes of one class block: w is (n_vectors, n, FS_LANES). Meanwhile the same
+ * features of n_next rows are fetched. n and is_uint8 are constants where this is inlined. */
 FS_INLINE void forward_block(const block *b, const float *w, const float *bias, float scale,
-                             float *z, ptrdiff_t first, ptrdiff_t last, const int n,
+                             float *z, ptrdiff_t first, ptrdiff_t last,
+                             const char *const *next, ptrdiff_t n_next, const int n,
                              const int is_uint8) {
     const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
     const int per_line = LINE / vector_bytes;
     const ptrdiff_t w_vector = n * FS_LANES, last_full = min_of(last, b->n_full);
     for (ptrdiff_t r = 0; r < b->n_rows; r += FS_WIDE) {
-        const char *const *row = b->row + r, *const *ahead = row + PREFETCH_ROWS;
+        const char *const *row = b->row + r;
+        const ptrdiff_t next_first = r * n_next / FS_BLOCK_ROWS;
+        const ptrdiff_t next_last = (r + FS_WIDE) * n_next / FS_BLOCK_ROWS;
         vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDE];
         for (int i = 0; i < n * FS_WIDE; i++) acc[i] = (vf){0};
 
         ptrdiff_t f = first;
         for (; f + per_line <= last_full; f += per_line) {
-            for (int i = 0; i < FS_WIDE; i++) v_prefetch(ahead[i] + f * vector_bytes);
+            for (ptrdiff_t i = next_first; i < next_last; i++)
+                v_prefetch(next[i] + f * vector_bytes);
             for (int j = 0; j < per_line; j++) {
                 for (int i = 0; i < FS_WIDE; i++) x[i] = load_features(row[i], f + j, is_uint8);
                 multiply(acc, x, w + (f + j) * w_vector, n);
@@ -63,6 +67,7 @@ FS_INLINE void forward(const fs_rooms *rooms, const fs_rows *rows, const float *
     const ptrdiff_t n_classes = rows->n_classes, n_vectors = feature_vectors(rows->n_features);
     const float *bias = packed + packed_bias_offset(rows->n_features, n_classes);
     const ptrdiff_t step = FORWARD_FEATURES / FS_LANES;
+    const ptrdiff_t passes = min_of(class_blocks(n_classes), 2); /* that prefetch */
     for (ptrdiff_t first = 0; first < n_vectors; first += step) {
         const ptrdiff_t last = min_of(first + step, n_vectors);
         for (ptrdiff_t c = 0; c < class_blocks(n_classes); c++) {
@@ -71,10 +76,12 @@ FS_INLINE void forward(const fs_rooms *rooms, const fs_rows *rows, const float *
             for (ptrdiff_t i = 0; i < rooms->n; i++) {
                 const block *b = block_in(rooms, i);
                 float *z = b->z + k * FS_BLOCK_ROWS;
+                const ptrdiff_t n_next = c < passes ? b->n_next_forward / passes : 0;
+                const char *const *next = b->next + c * n_next;
                 switch (n) {
-#define FORWARD(n)                                                                         \
-    case n:                                                                                \
-        forward_block(b, w, bias + k, rows->scale, z, first, last, n, is_uint8); \
+#define FORWARD(n)                                                                           \
+    case n:                                                                                  \
+        forward_block(b, w, bias + k, rows->scale, z, first, last, next, n_next, n, is_uint8); \
         break;
                     FORWARD(1) FORWARD(2) FORWARD(3) FORWARD(4) FORWARD(5)
 #undef FORWARD

@@ -11,9 +11,6 @@
  *     10.7, as the weight of a class block stays in L1 and is read half as often.
  *  c) Logits are held transposed (softmax.h), so that the backward pass finds a row's residuals at
  *     constant offsets from one pointer.
- *  d) The CPU's own prefetcher does not foresee rows in random order: the forward pass prefetches
- *     the rows PREFETCH_ROWS ahead, line by line, the backward pass the first rows of the next
- *     block.
  */
 #include "backward.h"
 #include "forward.h"
@@ -28,7 +25,8 @@ static void residuals(const fs_rows *rows, const float *packed, ptrdiff_t begin,
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         const ptrdiff_t r = begin + i * block_rows, stop = min_of(r + block_rows, end);
         block *b = new_block(block_in(rooms, i), rows->n_features, rows->n_classes);
-        take_rows(b, rows, r, stop, stop < end ? stop : next);
+        take_rows(b, rows, r, stop, stop < end ? stop : next,
+                  class_blocks(rows->n_classes) > 1 ? 2 * NEXT_ROWS : 3 * NEXT_ROWS);
     }
     compute_logits(rooms, rows, packed);
     for (ptrdiff_t i = 0; i < rooms->n; i++)
@@ -57,7 +55,7 @@ static void loss(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrd
     *sums = (fs_sums){0};
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
-        take_rows(b, rows, r, stop, stop < end ? stop : -1);
+        take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
         compute_logits(&only, rows, packed);
         block_loss(b, sums);
     }
@@ -69,7 +67,7 @@ static void logits(const fs_rows *rows, const float *packed, ptrdiff_t begin, pt
     block *b = new_block(room, rows->n_features, rows->n_classes);
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
-        take_rows(b, rows, r, stop, stop < end ? stop : -1);
+        take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
         compute_logits(&only, rows, packed);
         for (ptrdiff_t i = 0; i < b->n_rows; i++)
             for (ptrdiff_t k = 0; k < b->n_classes; k++)

@@ -10,7 +10,7 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from fastsoftmax import _numpy, backends
+from fastsoftmax import _numpy, backends, checks
 from fastsoftmax.backends import Backend
 from fastsoftmax.optim import SGD, Velocity
 
@@ -548,6 +548,25 @@ def test_bad_arguments(function, parameter, bad, exception, words, backend):
     for array, kept in zip(watched, before, strict=True):
         assert np.array_equal(array, kept)
     assert not getattr(given["velocity"], "started", False)
+
+
+@pytest.mark.parametrize("n", [2, 100, 128, 129, 200, 256, 300, 40_000, 70_000, 2**31])
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", ">i2", "u2", "i4", ">u4", "i8", "u8", ">i8"])
+def test_range_of_indices_of_every_type(dtype, n):
+    """Of `checks` alone: what it let through, the C backend would take for an address."""
+    limits = np.iinfo(dtype)
+    values = {limits.min, -200, -128, -2, -1, 0, 1, n - 1, n, n + 1, limits.max}
+    for value in sorted(v for v in values if limits.min <= v <= limits.max):
+        indices = np.array([0, value, 1], dtype)
+        for check, given in (
+            (checks.targets, (indices, 3, n)),
+            (checks.row_order, (indices, n)),
+        ):
+            if 0 <= value < n:
+                assert check(*given).tolist() == [0, value, 1]
+            else:
+                with pytest.raises(ValueError, match=rf"\[1\] is {value}, expected 0 <= "):
+                    check(*given)
 
 
 @pytest.mark.parametrize("function", users("weight"))
