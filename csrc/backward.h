@@ -18,8 +18,8 @@ FS_INLINE void multiply_outer(vf *acc, const vf *x, const float *residual, const
 /* grad (width, n, FS_LANES) = or += residual (n, FS_BLOCK_ROWS) . `width` vectors from f on, or the
  * tails. n, width and the flags but `accumulate` are constants where this is inlined. */
 FS_INLINE void backward_vectors(const block *b, const float *residual, float *grad, ptrdiff_t f,
-                                int accumulate, const char *const *next, const int n, const int width,
-                                const int is_uint8, const int is_tail) {
+                                int accumulate, const char *const *next, const int n,
+                                const int width,                                const int is_uint8, const int is_tail) {
     const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
     const int lines = width * vector_bytes > LINE ? width * vector_bytes / LINE : 1;
     const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
@@ -43,7 +43,8 @@ FS_INLINE void backward_vectors(const block *b, const float *residual, float *gr
 /* A tile of the gradient: one class block x FS_WIDE vectors of features from f on, or what is left
  * of them: grad is (FS_WIDE, n, FS_LANES). */
 FS_INLINE void backward_tile(const block *b, const float *residual, float *grad, ptrdiff_t f,
-                             int accumulate, const char *const *next, const int n, const int is_uint8) {
+                             int accumulate, const char *const *next, const int n,
+                             const int is_uint8) {
     if (f + FS_WIDE <= b->n_full) {
         backward_vectors(b, residual, grad, f, accumulate, next, n, FS_WIDE, is_uint8, 0);
         return;

@@ -86,9 +86,13 @@ def parameters(
     return weight, bias
 
 
-def _largest(indices: Array) -> int:
-    """The largest of some integers, where a negative one counts as larger than all others."""
-    return int(indices.view(indices.dtype.str.replace("i", "u")).max())
+def _all_below(indices: Array, n: int) -> bool:
+    """Whether all integers are in [0, n)."""
+    if indices.size == 0:
+        return True
+    if n <= 1 << (8 * indices.itemsize - 1):  # as unsigned, negative ones are larger than n
+        return bool(indices.view(indices.dtype.str.replace("i", "u")).max() < n)
+    return bool(indices.min() >= 0 and indices.max() < n)
 
 
 def targets(target: Any, n_rows: int, n_classes: int) -> npt.NDArray[np.int32]:
@@ -98,7 +102,7 @@ def targets(target: Any, n_rows: int, n_classes: int) -> npt.NDArray[np.int32]:
         raise TypeError(f"target must be an array of integers, got {target.dtype}")
     if target.shape != (n_rows,):
         raise ValueError(f"target must have shape ({n_rows},) as x has rows, got {target.shape}")
-    if n_rows and _largest(target) >= n_classes:
+    if not _all_below(target, n_classes):
         wrong = int(np.flatnonzero((target < 0) | (target >= n_classes))[0])
         raise ValueError(
             f"target[{wrong}] is {target[wrong]}, expected 0 <= target < {n_classes} (n_classes)"
@@ -129,7 +133,7 @@ def row_order(order: Any, n_rows: int) -> npt.NDArray[np.int64] | None:
         raise TypeError(f"order must be an array of integers, got {order.dtype}")
     if order.ndim != 1:
         raise ValueError(f"order must be one-dimensional, got shape {order.shape}")
-    if order.size and _largest(order) >= n_rows:
+    if not _all_below(order, n_rows):
         wrong = int(np.flatnonzero((order < 0) | (order >= n_rows))[0])
         raise ValueError(f"order[{wrong}] is {order[wrong]}, expected 0 <= order < {n_rows} rows")
     return np.ascontiguousarray(order, np.int64)
