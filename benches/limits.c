@@ -105,8 +105,8 @@ double limit_read(const float *rows, const int64_t *order, ptrdiff_t n_rows, ptr
     job jobs[MAX_THREADS];
     for (int t = 0; t < n_threads; t++) {
         const ptrdiff_t start = n_rows * t / n_threads, stop = n_rows * (t + 1) / n_threads;
-        jobs[t] = (job){.rows = rows, .order = order + start, .n = stop - start,
-                        .n_features = n_features};
+        jobs[t] = (job){
+            .rows = rows, .order = order + start, .n = stop - start, .n_features = n_features};
     }
     return run(read_rows, jobs, n_threads);
 }

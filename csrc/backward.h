@@ -19,7 +19,7 @@ FS_INLINE void multiply_outer(vf *acc, const vf *x, const float *residual, const
  * tails. n, width and the flags but `accumulate` are constants where this is inlined. */
 FS_INLINE void backward_vectors(const block *b, const float *residual, float *grad, ptrdiff_t f,
                                 int accumulate, const char *const *next, const int n,
-                                const int width,                                const int is_uint8, const int is_tail) {
+                                const int width, const int is_uint8, const int is_tail) {
     const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
     const int lines = width * vector_bytes > LINE ? width * vector_bytes / LINE : 1;
     const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
@@ -84,10 +84,10 @@ FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, int accumul
     const ptrdiff_t next_row = b->n_next_forward + c * NEXT_ROWS;
     const char *const *next = next_row < FS_BLOCK_ROWS ? b->next + next_row : NULL;
     switch (first_class(c + 1, b->n_classes) - k) {
-#define BACKWARD(n)                                                             \
-    case n:                                                                     \
-        backward_tile(b, residual, grad, f, accumulate, next, n, is_uint8); \
-        break;
+#define BACKWARD(n)                                                                                \
+case n:                                                                                            \
+    backward_tile(b, residual, grad, f, accumulate, next, n, is_uint8);                            \
+    break;
         BACKWARD(1) BACKWARD(2) BACKWARD(3) BACKWARD(4) BACKWARD(5)
 #undef BACKWARD
     }

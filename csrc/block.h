@@ -70,8 +70,8 @@ FS_INLINE vf load_features(const char *row, ptrdiff_t vector, const int is_uint8
 
 /* Takes the rows at [begin, end) into the block. As many from `next` on are to be prefetched,
  * n_next_forward of FS_BLOCK_ROWS in the forward pass; next < 0: none. */
-static void take_rows(block *b, const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end,
-                      ptrdiff_t next, ptrdiff_t n_next_forward) {
+static void take_rows(block *b, const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t next,
+                      ptrdiff_t n_next_forward) {
     b->n_next_forward = n_next_forward;
     const ptrdiff_t n = b->n_rows = end - begin, padded = round_up(n, FS_WIDE);
     for (ptrdiff_t r = 0; r < n; r++) b->row[r] = row_at(rows, begin + r);

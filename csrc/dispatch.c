@@ -42,8 +42,7 @@ static const struct {
     {&fs_kernels_neon, always},
 #endif
 #ifdef FS_HAVE_X86_64
-    {&fs_kernels_x86_64_v2, has_v2},
-    {&fs_kernels_x86_64_v3, has_v3},
+    {&fs_kernels_x86_64_v2, has_v2}, {&fs_kernels_x86_64_v3, has_v3},
     {&fs_kernels_x86_64_v4, has_v4},
 #endif
 };

@@ -21,13 +21,13 @@
 #include "threads.h"
 
 enum {
-    SLICE = 64,                     /* floats: threads never share a cache line of parameters */
-    REDUCE_FLOATS = 1024,           /* reduced and updated at a time, to stay in L1 */
-    TILES_FROM = 128 << 10,       /* bytes of parameters */
-    SPAN_ROWS = 256,              /* whose residuals are held at a time, by tiles */
-    CHUNK_ROWS = 16,              /* at least: fewer are not worth a thread's while */
-    BATCH_CHUNKS = 4,             /* of a small batch, by rows: each costs a partial gradient */
-    SPAN_CHUNKS = 8,              /* of a small span, by tiles: each passes over the weight once */
+    SLICE = 64,             /* floats: threads never share a cache line of parameters */
+    REDUCE_FLOATS = 1024,   /* reduced and updated at a time, to stay in L1 */
+    TILES_FROM = 128 << 10, /* bytes of parameters */
+    SPAN_ROWS = 256,        /* whose residuals are held at a time, by tiles */
+    CHUNK_ROWS = 16,        /* at least: fewer are not worth a thread's while */
+    BATCH_CHUNKS = 4,       /* of a small batch, by rows: each costs a partial gradient */
+    SPAN_CHUNKS = 8,        /* of a small span, by tiles: each passes over the weight once */
 };
 
 static ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -44,7 +44,8 @@ typedef struct {
  * more as it takes for them to have no more than a block, but at most FS_MAX_CHUNKS. */
 static chunks chunks_of_at_least(ptrdiff_t least, ptrdiff_t n_rows) {
     const ptrdiff_t n = min_of(max_of(least, divide_up(n_rows, FS_BLOCK_ROWS)), FS_MAX_CHUNKS);
-    ptrdiff_t rows = max_of(CHUNK_ROWS, divide_up(divide_up(n_rows, n), 4) * 4); /* kernels take 4 */
+    ptrdiff_t rows =
+        max_of(CHUNK_ROWS, divide_up(divide_up(n_rows, n), 4) * 4); /* kernels take 4 */
     if (rows > FS_BLOCK_ROWS) rows = divide_up(rows, FS_BLOCK_ROWS) * FS_BLOCK_ROWS;
     return (chunks){.n = divide_up(n_rows, rows), .rows = rows};
 }
@@ -79,8 +80,8 @@ typedef struct {
     float *packed;     /* (packed_size,) parameters */
 
     /* loss_and_grad and train_epoch */
-    float *velocity;         /* (packed_size,) or NULL */
-    float *partials;         /* (chunks, packed_size); by tiles (packed_size,) */
+    float *velocity; /* (packed_size,) or NULL */
+    float *partials; /* (chunks, packed_size); by tiles (packed_size,) */
     int by_tiles;
     fs_sums chunk_sums[FS_MAX_CHUNKS];
     ptrdiff_t batch_size;
@@ -280,8 +281,8 @@ static void train_work(void *context, fs_member m) {
 int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, ptrdiff_t batch_size,
                    const fs_params *params, const fs_sgd *sgd, int num_threads, fs_sums *sums) {
     pass p;
-    void *memory = new_pass(&p, kernels, rows, num_threads, batch_size,
-                            params->velocity_weight != NULL);
+    void *memory =
+        new_pass(&p, kernels, rows, num_threads, batch_size, params->velocity_weight != NULL);
     if (!memory) return FS_NO_MEMORY;
     p.sgd = *sgd;
     const ptrdiff_t d = rows->n_features, k = rows->n_classes;

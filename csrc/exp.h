@@ -15,7 +15,8 @@ FS_INLINE vf v_exp(vf x) {
     const vf to_integer = v_set(12582912.0f); /* 1.5 * 2**23: adding it rounds to an integer */
     const vf shifted = v_fma(x, v_set(1.44269504f), to_integer);
     const vf n = shifted - to_integer;
-    vf r = v_fma(n, v_set(-0.693359375f), x); /* log 2 in two pieces, the first exact in n * piece */
+    vf r =
+        v_fma(n, v_set(-0.693359375f), x); /* log 2 in two pieces, the first exact in n * piece */
     r = v_fma(n, v_set(2.12194440e-4f), r);
 
     vf p = v_set(1.9875691500e-4f);
@@ -55,7 +56,8 @@ FS_INLINE vf v_log(vf x) {
     const vf r2 = r * r;
     vf y = v_fma(e_float, v_set(-2.12194440e-4f), p * r * r2);
     y = r + v_fma(v_set(-0.5f), r2, y);
-    return v_fma(e_float, v_set(0.693359375f), y) + (x - x); /* x - x: 0, or NaN for NaN and infinity */
+    return v_fma(e_float, v_set(0.693359375f), y) +
+           (x - x); /* x - x: 0, or NaN for NaN and infinity */
 }
 
 #endif

@@ -33,7 +33,7 @@ typedef enum { FS_FLOAT32, FS_UINT8 } fs_row_type;
 
 /* The rows, and the order in which to take them. */
 typedef struct {
-    const void *x;         /* (N, D) row-major, no alignment assumed */
+    const void *x; /* (N, D) row-major, no alignment assumed */
     fs_row_type row_type;
     float scale;           /* a feature is scale * x: 1/255 for pixels */
     const int32_t *target; /* (N,) in [0, K); may be NULL where no loss is asked for */
@@ -72,8 +72,8 @@ typedef struct {
     ptrdiff_t (*packed_size)(ptrdiff_t n_features, ptrdiff_t n_classes);
     ptrdiff_t (*packed_bias_offset)(ptrdiff_t n_features, ptrdiff_t n_classes);
     size_t (*room_bytes)(ptrdiff_t n_features, ptrdiff_t n_classes);
-    void (*pack)(const float *weight, const float *bias, ptrdiff_t n_features,
-                 ptrdiff_t n_classes, float *packed);
+    void (*pack)(const float *weight, const float *bias, ptrdiff_t n_features, ptrdiff_t n_classes,
+                 float *packed);
     void (*unpack)(const float *packed, ptrdiff_t n_features, ptrdiff_t n_classes, float *weight,
                    float *bias);
 
@@ -104,8 +104,8 @@ typedef struct {
     void (*reduce)(float *partials, ptrdiff_t stride, ptrdiff_t n_partials, ptrdiff_t begin,
                    ptrdiff_t end);
     /* one update of n parameters by grad_scale * grad; velocity is NULL without momentum */
-    void (*update)(float *param, const float *grad, float *velocity, ptrdiff_t n,
-                   float grad_scale, float weight_decay, const fs_sgd *sgd);
+    void (*update)(float *param, const float *grad, float *velocity, ptrdiff_t n, float grad_scale,
+                   float weight_decay, const fs_sgd *sgd);
 
     /* exp.h, over arrays, for its tests */
     void (*exp)(const float *x, float *out, ptrdiff_t n);

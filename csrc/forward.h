@@ -10,7 +10,8 @@ enum { FORWARD_FEATURES = 1024 }; /* 20 KB of the weight of a class block, in an
 FS_INLINE void multiply(vf *acc, const vf *x, const float *w, const int n) {
     for (int k = 0; k < n; k++) {
         const vf wk = v_load(w + k * FS_LANES);
-        for (int i = 0; i < FS_WIDE; i++) acc[k * FS_WIDE + i] = v_fma(x[i], wk, acc[k * FS_WIDE + i]);
+        for (int i = 0; i < FS_WIDE; i++)
+            acc[k * FS_WIDE + i] = v_fma(x[i], wk, acc[k * FS_WIDE + i]);
     }
 }
 
@@ -18,9 +19,8 @@ FS_INLINE void multiply(vf *acc, const vf *x, const float *w, const int n) {
  * features, for the n classes of one class block: w is (n_vectors, n, FS_LANES). Meanwhile the same
  * features of n_next rows are fetched. n and is_uint8 are constants where this is inlined. */
 FS_INLINE void forward_block(const block *b, const float *w, const float *bias, float scale,
-                             float *z, ptrdiff_t first, ptrdiff_t last,
-                             const char *const *next, ptrdiff_t n_next, const int n,
-                             const int is_uint8) {
+                             float *z, ptrdiff_t first, ptrdiff_t last, const char *const *next,
+                             ptrdiff_t n_next, const int n, const int is_uint8) {
     const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
     const int per_line = LINE / vector_bytes;
     const ptrdiff_t w_vector = n * FS_LANES, last_full = min_of(last, b->n_full);
@@ -79,10 +79,10 @@ FS_INLINE void forward(const fs_rooms *rooms, const fs_rows *rows, const float *
                 const ptrdiff_t n_next = c < passes ? b->n_next_forward / passes : 0;
                 const char *const *next = b->next + c * n_next;
                 switch (n) {
-#define FORWARD(n)                                                                           \
-    case n:                                                                                  \
-        forward_block(b, w, bias + k, rows->scale, z, first, last, next, n_next, n, is_uint8); \
-        break;
+#define FORWARD(n)                                                                                 \
+case n:                                                                                            \
+    forward_block(b, w, bias + k, rows->scale, z, first, last, next, n_next, n, is_uint8);         \
+    break;
                     FORWARD(1) FORWARD(2) FORWARD(3) FORWARD(4) FORWARD(5)
 #undef FORWARD
                 }

@@ -20,8 +20,7 @@
 /* ---- the table's functions over rows [begin, end) ---- */
 
 static void residuals(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                      ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms,
-                      fs_sums *sums) {
+                      ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms, fs_sums *sums) {
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         const ptrdiff_t r = begin + i * block_rows, stop = min_of(r + block_rows, end);
         block *b = new_block(block_in(rooms, i), rows->n_features, rows->n_classes);
@@ -105,15 +104,15 @@ static void softmax(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff
 
 /* ---- exp.h over arrays ---- */
 
-#define OVER_ARRAY(name, function)                                   \
-    static void name(const float *x, float *out, ptrdiff_t n) {      \
-        for (ptrdiff_t i = 0; i < n; i += FS_LANES) {                \
-            float lanes[FS_LANES] = {0};                             \
-            const size_t bytes = sizeof(float) * (size_t)min_of(FS_LANES, n - i); \
-            memcpy(lanes, x + i, bytes);                             \
-            v_store(lanes, function(v_load(lanes)));                 \
-            memcpy(out + i, lanes, bytes);                           \
-        }                                                            \
+#define OVER_ARRAY(name, function)                                                                 \
+    static void name(const float *x, float *out, ptrdiff_t n) {                                    \
+        for (ptrdiff_t i = 0; i < n; i += FS_LANES) {                                              \
+            float lanes[FS_LANES] = {0};                                                           \
+            const size_t bytes = sizeof(float) * (size_t)min_of(FS_LANES, n - i);                  \
+            memcpy(lanes, x + i, bytes);                                                           \
+            v_store(lanes, function(v_load(lanes)));                                               \
+            memcpy(out + i, lanes, bytes);                                                         \
+        }                                                                                          \
     }
 OVER_ARRAY(exp_array, v_exp)
 OVER_ARRAY(log_array, v_log)

@@ -36,8 +36,8 @@ static ptrdiff_t packed_size(ptrdiff_t n_features, ptrdiff_t n_classes) {
     return packed_bias_offset(n_features, n_classes) + round_up(n_classes, FS_LANES);
 }
 
-static void pack(const float *weight, const float *bias, ptrdiff_t n_features,
-                 ptrdiff_t n_classes, float *packed) {
+static void pack(const float *weight, const float *bias, ptrdiff_t n_features, ptrdiff_t n_classes,
+                 float *packed) {
     const ptrdiff_t n_vectors = feature_vectors(n_features);
     const ptrdiff_t n_full = n_features / FS_LANES, rest = n_features % FS_LANES;
     for (ptrdiff_t c = 0; c < class_blocks(n_classes); c++) {

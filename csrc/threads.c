@@ -78,7 +78,8 @@ static unsigned wait_for_change(watched *w, unsigned old) {
 }
 
 static void change(watched *w) {
-    atomic_fetch_add(&w->value, 1); /* before sleepers is read: one of the two sides sees the other */
+    atomic_fetch_add(&w->value,
+                     1); /* before sleepers is read: one of the two sides sees the other */
     if (atomic_load(&w->sleepers) == 0) return;
     pthread_mutex_lock(&team.sleep);
     pthread_cond_broadcast(&team.woken);
@@ -88,8 +89,7 @@ static void change(watched *w) {
 void fs_team_barrier(fs_member member) {
     if (member.n_threads == 1) return;
     const unsigned old = atomic_load_explicit(&team.passed.value, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&team.arrived, 1, memory_order_acq_rel) ==
-        member.n_threads - 1) {
+    if (atomic_fetch_add_explicit(&team.arrived, 1, memory_order_acq_rel) == member.n_threads - 1) {
         atomic_store_explicit(&team.arrived, 0, memory_order_relaxed);
         change(&team.passed);
     } else {
@@ -130,7 +130,8 @@ static void grow_team(int n) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (team.n_workers < n) {
         pthread_t thread;
-        if (pthread_create(&thread, NULL, worker_main, (void *)(intptr_t)team.n_workers) != 0) break;
+        if (pthread_create(&thread, NULL, worker_main, (void *)(intptr_t)team.n_workers) != 0)
+            break;
         pthread_detach(thread);
         team.n_workers++;
     }

@@ -19,52 +19,52 @@
 #define FS_CLASSES 5
 
 #if defined(FS_ISA_X86_64_V4)
-#  if !defined(__AVX512F__) || !defined(__AVX512VL__)
-#    error "FS_ISA_X86_64_V4 needs -march=x86-64-v4"
-#  endif
-#  define FS_ISA_NAME "x86-64-v4"
-#  define FS_KERNELS fs_kernels_x86_64_v4
-#  define FS_LANES 16
-#  define FS_WIDE 4
-#  include <immintrin.h>
-#  define FS_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#    if !defined(__AVX512F__) || !defined(__AVX512VL__)
+#        error "FS_ISA_X86_64_V4 needs -march=x86-64-v4"
+#    endif
+#    define FS_ISA_NAME "x86-64-v4"
+#    define FS_KERNELS  fs_kernels_x86_64_v4
+#    define FS_LANES    16
+#    define FS_WIDE     4
+#    include <immintrin.h>
+#    define FS_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #elif defined(FS_ISA_X86_64_V3)
-#  if !defined(__AVX2__) || !defined(__FMA__)
-#    error "FS_ISA_X86_64_V3 needs -march=x86-64-v3"
-#  endif
-#  define FS_ISA_NAME "x86-64-v3"
-#  define FS_KERNELS fs_kernels_x86_64_v3
-#  define FS_LANES 8
-#  define FS_WIDE 2
-#  include <immintrin.h>
-#  define FS_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#    if !defined(__AVX2__) || !defined(__FMA__)
+#        error "FS_ISA_X86_64_V3 needs -march=x86-64-v3"
+#    endif
+#    define FS_ISA_NAME "x86-64-v3"
+#    define FS_KERNELS  fs_kernels_x86_64_v3
+#    define FS_LANES    8
+#    define FS_WIDE     2
+#    include <immintrin.h>
+#    define FS_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #elif defined(FS_ISA_X86_64_V2)
-#  if !defined(__SSE4_2__) || defined(__AVX__)
-#    error "FS_ISA_X86_64_V2 needs -march=x86-64-v2"
-#  endif
-#  define FS_ISA_NAME "x86-64-v2"
-#  define FS_KERNELS fs_kernels_x86_64_v2
-#  define FS_LANES 4
-#  define FS_WIDE 2
-#  define FS_FMA(a, b, c) ((a) * (b) + (c))
+#    if !defined(__SSE4_2__) || defined(__AVX__)
+#        error "FS_ISA_X86_64_V2 needs -march=x86-64-v2"
+#    endif
+#    define FS_ISA_NAME     "x86-64-v2"
+#    define FS_KERNELS      fs_kernels_x86_64_v2
+#    define FS_LANES        4
+#    define FS_WIDE         2
+#    define FS_FMA(a, b, c) ((a) * (b) + (c))
 #elif defined(FS_ISA_NEON)
-#  if !defined(__ARM_NEON)
-#    error "FS_ISA_NEON needs a target with NEON"
-#  endif
-#  define FS_ISA_NAME "neon"
-#  define FS_KERNELS fs_kernels_neon
-#  define FS_LANES 4
-#  define FS_WIDE 4
-#  include <arm_neon.h>
-#  define FS_FMA(a, b, c) ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
+#    if !defined(__ARM_NEON)
+#        error "FS_ISA_NEON needs a target with NEON"
+#    endif
+#    define FS_ISA_NAME "neon"
+#    define FS_KERNELS  fs_kernels_neon
+#    define FS_LANES    4
+#    define FS_WIDE     4
+#    include <arm_neon.h>
+#    define FS_FMA(a, b, c) ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
 #elif defined(FS_ISA_BASELINE)
-#  define FS_ISA_NAME "baseline"
-#  define FS_KERNELS fs_kernels_baseline
-#  define FS_LANES 4
-#  define FS_WIDE 2
-#  define FS_FMA(a, b, c) ((a) * (b) + (c))
+#    define FS_ISA_NAME     "baseline"
+#    define FS_KERNELS      fs_kernels_baseline
+#    define FS_LANES        4
+#    define FS_WIDE         2
+#    define FS_FMA(a, b, c) ((a) * (b) + (c))
 #else
-#  error "the build names no FS_ISA_*"
+#    error "the build names no FS_ISA_*"
 #endif
 
 #define FS_VECTOR_BYTES (4 * FS_LANES)
@@ -96,27 +96,37 @@ FS_INLINE vf v_load_u8(const uint8_t *p) {
  * runs of `half`, those of a first. log2(FS_LANES) levels sum FS_LANES vectors at once, with half
  * the shuffles of as many single sums. */
 #if FS_LANES == 16
-#  define FS_HALVES(a, b, h) \
-    (h == 8   ? __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) + \
-                __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31) \
-     : h == 4 ? __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) + \
-                __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31) \
-     : h == 2 ? __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) + \
-                __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31) \
-              : __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) + \
-                __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31))
+#    define FS_HALVES(a, b, h)                                                                      \
+        (h == 8   ? __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21,   \
+                                            22, 23) +                                               \
+                        __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, \
+                                                28, 29, 30, 31)                                     \
+         : h == 4 ? __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24,     \
+                                            25, 26, 27) +                                           \
+                        __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23,   \
+                                                28, 29, 30, 31)                                     \
+         : h == 2 ? __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24,     \
+                                            25, 28, 29) +                                           \
+                        __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23,   \
+                                                26, 27, 30, 31)                                     \
+                  : __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24,    \
+                                            26, 28, 30) +                                           \
+                        __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23,    \
+                                                25, 27, 29, 31))
 #elif FS_LANES == 8
-#  define FS_HALVES(a, b, h) \
-    (h == 4   ? __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) + \
-                __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15) \
-     : h == 2 ? __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13) + \
-                __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15) \
-              : __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) + \
-                __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15))
+#    define FS_HALVES(a, b, h)                                                                     \
+        (h == 4   ? __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +                      \
+                        __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15)                  \
+         : h == 2 ? __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13) +                      \
+                        __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15)                  \
+                  : __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +                     \
+                        __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15))
 #else
-#  define FS_HALVES(a, b, h) \
-    (h == 2 ? __builtin_shufflevector(a, b, 0, 1, 4, 5) + __builtin_shufflevector(a, b, 2, 3, 6, 7) \
-            : __builtin_shufflevector(a, b, 0, 2, 4, 6) + __builtin_shufflevector(a, b, 1, 3, 5, 7))
+#    define FS_HALVES(a, b, h)                                                                     \
+        (h == 2 ? __builtin_shufflevector(a, b, 0, 1, 4, 5) +                                      \
+                      __builtin_shufflevector(a, b, 2, 3, 6, 7)                                    \
+                : __builtin_shufflevector(a, b, 0, 2, 4, 6) +                                      \
+                      __builtin_shufflevector(a, b, 1, 3, 5, 7))
 #endif
 
 /* v[0..n) become their horizontal sums, in the lanes of v[0], v[1], ... in order. n is a constant. */
