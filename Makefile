@@ -15,6 +15,8 @@ train: $(VENV)/installed
 	@mkdir -p out
 	$(BIN)/fastsoftmax train --save out/model.safetensors --plot out/curves.png --json out/history.json
 
+# OpenBLAS's idle workers spin, and would take our threads' cores
+test: export OPENBLAS_NUM_THREADS = 1
 test: $(VENV)/installed-test
 	$(BIN)/pytest
 	$(BIN)/pytest --doctest-modules --pyargs fastsoftmax

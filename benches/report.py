@@ -92,6 +92,7 @@ def main() -> None:
         parts.append("Not run:\n\n" + "\n".join(skipped))
     report = "\n\n".join(parts) + "\n"
     print(report)
+    arguments.output.mkdir(parents=True, exist_ok=True)
     arguments.output.joinpath("report.md").write_text(f"# Report\n\n{report}")
     draw(times, parts[0], parts[1], arguments.output / "report.png")
 
