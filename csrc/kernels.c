@@ -28,8 +28,10 @@ static void residuals(const fs_rows *rows, const float *packed, ptrdiff_t begin,
                   class_blocks(rows->n_classes) > 1 ? 2 * NEXT_ROWS : 3 * NEXT_ROWS);
     }
     compute_logits(rooms, rows, packed);
-    for (ptrdiff_t i = 0; i < rooms->n; i++)
-        block_loss_and_residuals(block_in(rooms, i), rows->scale, &sums[i]);
+    for (ptrdiff_t i = 0; i < rooms->n; i++) {
+        block_loss(block_in(rooms, i), 1, &sums[i]);
+        block_residuals(block_in(rooms, i), rows->scale);
+    }
 }
 
 static void gradient(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, int accumulate,
@@ -56,7 +58,7 @@ static void loss(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrd
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
         compute_logits(&only, rows, packed);
-        block_loss(b, sums);
+        block_loss(b, 0, sums);
     }
 }
 

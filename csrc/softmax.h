@@ -68,18 +68,6 @@ static void gather_target_logits(const block *b, ptrdiff_t r, float *z_target) {
         z_target[i] = r + i < b->n_rows ? b->z[b->target[r + i] * FS_BLOCK_ROWS + r + i] : 0.0f;
 }
 
-/* Logits -> losses. */
-static void block_loss(block *b, fs_sums *sums) {
-    pad_columns(b);
-    for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
-        float z_target[FS_LANES];
-        gather_target_logits(b, r, z_target);
-        vi argmax;
-        const vf max = row_max(b, r, &argmax);
-        add_losses(b, r, max, argmax, sum_of_exp(b, r, max, 0), z_target, sums);
-    }
-}
-
 /* z becomes softmax(z) in FS_LANES columns from r on; returns the sum of exponentials. */
 FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max) {
     const vf sum = sum_of_exp(b, r, max, 1);
@@ -91,18 +79,22 @@ FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max) {
     return sum;
 }
 
-/* Logits -> losses, and residuals: z = scale * (softmax(z) - onehot(target)), 0 in the padding
- * columns; grad_bias. */
-static void block_loss_and_residuals(block *b, float scale, fs_sums *sums) {
+/* Logits -> losses; z becomes softmax(z) if it is asked for. */
+static void block_loss(block *b, int softmax_too, fs_sums *sums) {
     pad_columns(b);
     for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
         float z_target[FS_LANES];
         gather_target_logits(b, r, z_target);
         vi argmax;
         const vf max = row_max(b, r, &argmax);
-        const vf sum = softmax_columns(b, r, max);
+        const vf sum = softmax_too ? softmax_columns(b, r, max) : sum_of_exp(b, r, max, 0);
         add_losses(b, r, max, argmax, sum, z_target, sums);
     }
+}
+
+/* Softmax -> residuals: z = scale * (softmax(z) - onehot(target)), 0 in the padding columns; and
+ * the gradient of the bias, which is not scaled. */
+static void block_residuals(block *b, float scale) {
     for (ptrdiff_t r = 0; r < b->n_rows; r++) b->z[b->target[r] * FS_BLOCK_ROWS + r] -= 1.0f;
     pad_columns(b);
     for (ptrdiff_t k = 0; k < b->n_classes; k++) {

@@ -37,6 +37,17 @@ def check_path(path: str | os.PathLike[str]) -> None:
         raise ValueError(f"{os.fspath(path)} must end in one of .{', .'.join(sorted(known))}")
 
 
+def _grid(n: int, columns: int, width: float, height: float) -> tuple[Figure, list[Any]]:
+    """A figure with room for n pictures, each of that width and height in inches."""
+    columns = min(columns, n)
+    n_rows = math.ceil(n / columns)
+    figure = _figure(width * columns, height * n_rows)
+    axes = list(figure.subplots(n_rows, columns, squeeze=False).flat)
+    for one in axes:
+        one.axis("off")
+    return figure, axes
+
+
 def _finish(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
     if path is not None:
         figure.savefig(path, dpi=150)
@@ -115,12 +126,8 @@ def predictions(
     predicted = model.encode(model.predict(images))
     true = None if labels is None else model.encode(labels)
     names = model.class_names or tuple(str(label) for label in model.classes)
-    n_rows = math.ceil(len(images) / columns)
-    figure = _figure(1.5 * min(columns, len(images)), 1.9 * n_rows)
-    grid = figure.subplots(n_rows, min(columns, len(images)), squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for i, (axes, image) in enumerate(zip(grid.flat, images, strict=False)):
+    figure, grid = _grid(len(images), columns, 1.5, 1.9)
+    for i, (axes, image) in enumerate(zip(grid, images, strict=False)):
         axes.imshow(image, cmap="gray_r")
         title = names[predicted[i]] if true is None else f"{names[true[i]]}\n{names[predicted[i]]}"
         wrong = true is not None and true[i] != predicted[i]
@@ -168,13 +175,8 @@ def weights(
         )
     names = model.class_names or tuple(str(label) for label in model.classes)
     largest = float(abs(model.weight).max()) or 1.0
-    columns = min(columns, model.n_classes)
-    n_rows = math.ceil(model.n_classes / columns)
-    figure = _figure(1.6 * columns, 1.8 * n_rows)
-    grid = figure.subplots(n_rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, weight, name in zip(grid.flat, model.weight, names, strict=False):
+    figure, grid = _grid(model.n_classes, columns, 1.6, 1.8)
+    for axes, weight, name in zip(grid, model.weight, names, strict=False):
         picture = weight.reshape(height, width)
         axes.imshow(picture, cmap="RdBu", vmin=-largest, vmax=largest)
         axes.set_title(name, fontsize=9)
