@@ -2,15 +2,18 @@
  *
  * Design
  *  a) Waiting has three stages: spin, yield, sleep on a condition variable. A barrier costs well
- *     under a microsecond while all threads run, and a thread without a core gives way: 4 threads
- *     on 2 cores take 1.1 times the idle epoch, where spinning alone takes 130 times and libgomp
- *     twice.
+ *     under a microsecond while all threads run, and a thread without a core gives way. Who finds
+ *     another member last seen on its own core does not spin at all: Linux may leave two threads on
+ *     one core for long, and each hand-over then costs all the spins. Measured on 2 cores, an epoch
+ *     of 12 ms: with 4 threads 19 ms instead of 39, with 8 threads 24 instead of 92, beside a busy
+ *     process 25 instead of 46.
  *  b) A thread waits for a word in memory to change. Each worker has a word of its own that says
  *     "go", so a call wakes those it needs and no others.
  *  c) One team. A second Python thread that calls while the team works runs its own call alone:
  *     the bits are the same.
  *  d) After a fork the child has no workers; the team is built anew at its next call.
  */
+#define _GNU_SOURCE /* sched_getcpu */
 #include "threads.h"
 
 #include <pthread.h>
@@ -44,6 +47,9 @@ static struct {
     int n_threads;
     watched go[MAX_WORKERS]; /* counts the calls to worker i */
     watched passed;          /* counts the barriers that all have reached */
+    struct {
+        _Alignas(FS_ALIGN) atomic_int value;
+    } core[MAX_WORKERS + 1]; /* where each member was last seen */
     _Alignas(FS_ALIGN) atomic_int arrived;
 } team = {
     .in_use = PTHREAD_MUTEX_INITIALIZER,
@@ -59,9 +65,23 @@ static void relax(void) {
 #endif
 }
 
-static unsigned wait_for_change(watched *w, unsigned old) {
+/* Notes the core that a member is on; whether another of the first n was last seen there. */
+static int shares_core(int thread, int n) {
+#if defined(__linux__)
+    const int core = sched_getcpu();
+    atomic_store_explicit(&team.core[thread].value, core, memory_order_relaxed);
+    for (int i = 0; i < n; i++)
+        if (i != thread && atomic_load_explicit(&team.core[i].value, memory_order_relaxed) == core)
+            return 1;
+#else
+    (void)thread, (void)n;
+#endif
+    return 0;
+}
+
+static unsigned wait_for_change(watched *w, unsigned old, int spins) {
     unsigned now;
-    for (int i = 0; i < SPINS; i++) {
+    for (int i = 0; i < spins; i++) {
         if ((now = atomic_load_explicit(&w->value, memory_order_acquire)) != old) return now;
         relax();
     }
@@ -93,7 +113,8 @@ void fs_team_barrier(fs_member member) {
         atomic_store_explicit(&team.arrived, 0, memory_order_relaxed);
         change(&team.passed);
     } else {
-        wait_for_change(&team.passed, old);
+        const int spins = shares_core(member.thread, member.n_threads) ? 0 : SPINS;
+        wait_for_change(&team.passed, old, spins);
     }
 }
 
@@ -101,7 +122,8 @@ static void *worker_main(void *arg) {
     const int worker = (int)(intptr_t)arg;
     unsigned seen = 0;
     for (;;) {
-        seen = wait_for_change(&team.go[worker], seen);
+        const int spins = shares_core(worker + 1, 1) ? 0 : SPINS; /* with the caller */
+        seen = wait_for_change(&team.go[worker], seen, spins);
         const fs_member member = {.thread = worker + 1, .n_threads = team.n_threads};
         team.work(team.context, member);
         fs_team_barrier(member);
@@ -152,6 +174,7 @@ void fs_team_run(int n_threads, void (*work)(void *, fs_member), void *context) 
     team.n_threads = n_threads;
     for (int i = 0; i < n_threads - 1; i++) change(&team.go[i]);
     const fs_member member = {.thread = 0, .n_threads = n_threads};
+    shares_core(0, 0);
     work(context, member);
     fs_team_barrier(member);
     pthread_mutex_unlock(&team.in_use);
