@@ -5,8 +5,8 @@
  * zero.
  *
  * The CPU's own prefetcher does not foresee rows in random order. So while a block is worked on, the
- * rows of the next one are fetched to L2, one line at a time and evenly: NEXT_ROWS of them with each
- * of the first two class blocks of the forward pass, and again of the backward pass. Measured on
+ * rows of the next one are fetched to L2, one line at a time and evenly: with two class blocks or
+ * more, NEXT_ROWS of them with each of the first two, forward and again backward. Measured on
  * Zen 4: an epoch of float32 rows takes 13.1 ms; 14.7 where each row was fetched 8 rows ahead, 16.8
  * where it was fetched to L1.
  */
@@ -35,8 +35,7 @@ typedef struct {
     float *grad_bias;    /* (K,) sums of the residuals, before z is scaled */
 } block;
 
-static size_t room_bytes(ptrdiff_t n_features, ptrdiff_t n_classes) {
-    (void)n_features;
+static size_t room_bytes(ptrdiff_t n_classes) {
     return (size_t)round_up(sizeof(block), FS_ALIGN) +
            sizeof(float) * (size_t)(FS_BLOCK_ROWS * (n_classes + FS_LANES) +
                                     round_up(n_classes, FS_ALIGN / sizeof(float)));

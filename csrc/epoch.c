@@ -8,7 +8,7 @@
  *     gradients of its chunks; then each reduces its slice of them over all chunks, in tree order,
  *     and updates that slice of the parameters. By tiles: every thread computes the residuals of
  *     its chunks; then each computes its tiles of the gradient, over all rows in order, and updates
- *     them. No thread ever adds to what another one wrote.
+ *     them. In no phase do two threads write one place.
  *  c) By rows, a row is fetched by one core only; by tiles, no partial gradient goes through
  *     memory. Hence the rule, by_tiles: tiles where the weight is large.
  *  d) Parameters are packed once per call and unpacked once: a whole epoch is one call.
@@ -21,7 +21,7 @@
 #include "threads.h"
 
 enum {
-    SLICE = 64,             /* floats: threads never share a cache line of parameters */
+    SLICE = 64,             /* floats, of which each thread reduces whole ones */
     REDUCE_FLOATS = 1024,   /* reduced and updated at a time, to stay in L1 */
     TILES_FROM = 128 << 10, /* bytes of parameters */
     SPAN_ROWS = 256,        /* whose residuals are held at a time, by tiles */
@@ -86,7 +86,7 @@ typedef struct {
     fs_sums chunk_sums[FS_MAX_CHUNKS];
     ptrdiff_t batch_size;
     fs_sgd sgd;
-    fs_sums sums;
+    fs_sums step_sums, sums;
 
     float *out; /* predict_logits, softmax */
     const float *logits;
@@ -117,10 +117,10 @@ static void *new_pass(pass *p, const fs_kernels *kernels, const fs_rows *rows, i
     *p = (pass){.kernels = kernels, .rows = rows, .batch_size = batch};
     p->packed_size = kernels->packed_size(rows->n_features, rows->n_classes);
     p->bias_offset = kernels->packed_bias_offset(rows->n_features, rows->n_classes);
-    p->room_bytes = (kernels->room_bytes(rows->n_features, rows->n_classes) + FS_ALIGN - 1) /
-                    FS_ALIGN * FS_ALIGN;
+    p->room_bytes = (kernels->room_bytes(rows->n_classes) + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN;
     p->by_tiles = batch_size > 0 && by_tiles(p->packed_size);
-    const ptrdiff_t n_chunks = most_chunks(p->by_tiles ? min_of(batch, SPAN_ROWS) : batch);
+    const ptrdiff_t n_chunks =
+        p->by_tiles ? min_of(most_chunks(batch), SPAN_CHUNKS) : most_chunks(batch);
     p->num_threads = (int)max_of(1, p->by_tiles ? num_threads : min_of(num_threads, n_chunks));
     const ptrdiff_t n_rooms = p->by_tiles ? n_chunks : p->num_threads;
     const ptrdiff_t n_partials = batch_size == 0 ? 0 : p->by_tiles ? 1 : n_chunks;
@@ -133,10 +133,10 @@ static void *new_pass(pass *p, const fs_kernels *kernels, const fs_rows *rows, i
 }
 
 /* The sums of all chunks, in the order of the chunks. */
-static void add_chunk_sums(pass *p, ptrdiff_t n_chunks) {
-    for (ptrdiff_t c = 0; c < n_chunks; c++) {
-        p->sums.loss += p->chunk_sums[c].loss;
-        p->sums.correct += p->chunk_sums[c].correct;
+static void add_sums(fs_sums *to, const fs_sums *sums, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i++) {
+        to->loss += sums[i].loss;
+        to->correct += sums[i].correct;
     }
 }
 
@@ -252,7 +252,7 @@ static void step_by_tiles(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_row
         }
         fs_team_barrier(m);
         tiles_phase(p, m, &rooms, done > 0, update && last == begin + n_rows, n_rows);
-        if (m.thread == 0) add_chunk_sums(p, c.n);
+        if (m.thread == 0) add_sums(&p->step_sums, p->chunk_sums, c.n);
         fs_team_barrier(m);
     }
 }
@@ -263,13 +263,17 @@ static void step_by_rows(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows
     partials_phase(p, m, begin, n_rows);
     fs_team_barrier(m);
     reduce_phase(p, m, n_rows, update);
-    if (m.thread == 0) add_chunk_sums(p, chunks_of(n_rows).n);
+    if (m.thread == 0) add_sums(&p->step_sums, p->chunk_sums, chunks_of(n_rows).n);
     fs_team_barrier(m);
 }
 
 static void step(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows, int update) {
     (p->by_tiles ? step_by_tiles : step_by_rows)(p, m, begin, n_rows, update);
-    if (m.thread == 0) p->sgd.first_step = 0;
+    if (m.thread == 0) {
+        p->sgd.first_step = 0;
+        add_sums(&p->sums, &p->step_sums, 1); /* step by step, as a loop of calls would */
+        p->step_sums = (fs_sums){0};
+    }
 }
 
 static void train_work(void *context, fs_member m) {
@@ -350,7 +354,7 @@ int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *wei
     if (!memory) return FS_NO_MEMORY;
     kernels->pack(weight, bias, rows->n_features, rows->n_classes, p.packed);
     fs_team_run(p.num_threads, evaluate_work, &p);
-    add_chunk_sums(&p, chunks_of(rows->n_rows).n);
+    add_sums(&p.sums, p.chunk_sums, chunks_of(rows->n_rows).n);
     *sums = p.sums;
     free(memory);
     return FS_OK;

@@ -9,8 +9,9 @@
  *  b) The kernels work on packed parameters: [class block][feature vector][class][lane], then
  *     the bias. One pointer with constant offsets walks them. The layout is the table's own.
  *  c) A batch is cut into chunks of rows: a fixed function of the batch, never of the number of
- *     threads. Each chunk has its own partial gradient, and the partials are added as a balanced
- *     binary tree over the chunk index. Hence the same bits for any number of threads.
+ *     threads. Either each chunk has its own partial gradient, and these are added as a balanced
+ *     binary tree over the chunk index, or each tile of the gradient goes through all rows in
+ *     order. Hence the same bits for any number of threads.
  *  d) Losses are summed in double; every index is a ptrdiff_t.
  */
 #ifndef FASTSOFTMAX_H
@@ -55,7 +56,7 @@ typedef struct {
 typedef struct {
     double loss;     /* sum over rows of the negative log-likelihood */
     int64_t correct; /* rows whose first largest logit is the target's, the loss not being NaN */
-    char pad[FS_ALIGN - sizeof(double) - sizeof(int64_t)]; /* a cache line for each chunk's */
+    char pad[FS_ALIGN - sizeof(double) - sizeof(int64_t)]; /* so that threads share few lines */
 } fs_sums;
 
 /* Rooms, in each of which a block of at most FS_BLOCK_ROWS rows is worked on. */
@@ -71,7 +72,7 @@ typedef struct {
     const char *isa;
     ptrdiff_t (*packed_size)(ptrdiff_t n_features, ptrdiff_t n_classes);
     ptrdiff_t (*packed_bias_offset)(ptrdiff_t n_features, ptrdiff_t n_classes);
-    size_t (*room_bytes)(ptrdiff_t n_features, ptrdiff_t n_classes);
+    size_t (*room_bytes)(ptrdiff_t n_classes);
     void (*pack)(const float *weight, const float *bias, ptrdiff_t n_features, ptrdiff_t n_classes,
                  float *packed);
     void (*unpack)(const float *packed, ptrdiff_t n_features, ptrdiff_t n_classes, float *weight,

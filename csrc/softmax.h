@@ -51,8 +51,8 @@ FS_INLINE vf sum_of_exp(block *b, ptrdiff_t r, vf max, const int keep) {
     return sum;
 }
 
-/* Adds loss = max + log(sum(exp(z - max))) - z[target] of FS_LANES rows to sums. NaN and infinite
- * logits give a NaN loss: NaN - max, or infinity - infinity, is in the sum. */
+/* Adds loss = max + log(sum(exp(z - max))) - z[target] of FS_LANES rows to sums. A NaN or
+ * +infinity among the logits gives a NaN loss: NaN - max, or infinity - infinity, is in the sum. */
 static void add_losses(const block *b, ptrdiff_t r, vf max, vi argmax, vf sum,
                        const float *z_target, fs_sums *sums) {
     const vf loss = (max - v_load(z_target)) + v_log(sum);

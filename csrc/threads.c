@@ -16,6 +16,7 @@
 #define _GNU_SOURCE /* sched_getcpu */
 #include "threads.h"
 
+#include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -35,16 +36,18 @@ enum {
 typedef struct {
     _Alignas(FS_ALIGN) atomic_uint value;
     atomic_uint sleepers;
+    pthread_cond_t woken;
 } watched;
 
 static struct {
     pthread_mutex_t in_use; /* held by the caller whom the team works for */
     pthread_mutex_t sleep;  /* guards going to sleep */
-    pthread_cond_t woken;
     int n_workers;
     void (*work)(void *, fs_member);
     void *context;
     int n_threads;
+    fenv_t
+        rounding; /* the caller's, for all: one thread that flushes subnormals gives other bits */
     watched go[MAX_WORKERS]; /* counts the calls to worker i */
     watched passed;          /* counts the barriers that all have reached */
     struct {
@@ -54,7 +57,7 @@ static struct {
 } team = {
     .in_use = PTHREAD_MUTEX_INITIALIZER,
     .sleep = PTHREAD_MUTEX_INITIALIZER,
-    .woken = PTHREAD_COND_INITIALIZER,
+    .passed = {.woken = PTHREAD_COND_INITIALIZER},
 };
 
 static void relax(void) {
@@ -68,8 +71,10 @@ static void relax(void) {
 /* Notes the core that a member is on; whether another of the first n was last seen there. */
 static int shares_core(int thread, int n) {
 #if defined(__linux__)
-    const int core = sched_getcpu();
-    atomic_store_explicit(&team.core[thread].value, core, memory_order_relaxed);
+    const int core = sched_getcpu() + 1; /* 0: not seen, or not to be had */
+    if (core <= 0) return 0;
+    if (atomic_load_explicit(&team.core[thread].value, memory_order_relaxed) != core)
+        atomic_store_explicit(&team.core[thread].value, core, memory_order_relaxed);
     for (int i = 0; i < n; i++)
         if (i != thread && atomic_load_explicit(&team.core[i].value, memory_order_relaxed) == core)
             return 1;
@@ -91,7 +96,7 @@ static unsigned wait_for_change(watched *w, unsigned old, int spins) {
     }
     pthread_mutex_lock(&team.sleep);
     atomic_fetch_add(&w->sleepers, 1); /* before the value is read once more: see change() */
-    while ((now = atomic_load(&w->value)) == old) pthread_cond_wait(&team.woken, &team.sleep);
+    while ((now = atomic_load(&w->value)) == old) pthread_cond_wait(&w->woken, &team.sleep);
     atomic_fetch_sub(&w->sleepers, 1);
     pthread_mutex_unlock(&team.sleep);
     return now;
@@ -102,7 +107,7 @@ static void change(watched *w) {
                      1); /* before sleepers is read: one of the two sides sees the other */
     if (atomic_load(&w->sleepers) == 0) return;
     pthread_mutex_lock(&team.sleep);
-    pthread_cond_broadcast(&team.woken);
+    pthread_cond_broadcast(&w->woken);
     pthread_mutex_unlock(&team.sleep);
 }
 
@@ -125,6 +130,7 @@ static void *worker_main(void *arg) {
         const int spins = shares_core(worker + 1, 1) ? 0 : SPINS; /* with the caller */
         seen = wait_for_change(&team.go[worker], seen, spins);
         const fs_member member = {.thread = worker + 1, .n_threads = team.n_threads};
+        fesetenv(&team.rounding);
         team.work(team.context, member);
         fs_team_barrier(member);
     }
@@ -134,10 +140,11 @@ static void *worker_main(void *arg) {
 static void forget_team(void) {
     pthread_mutex_init(&team.in_use, NULL);
     pthread_mutex_init(&team.sleep, NULL);
-    pthread_cond_init(&team.woken, NULL);
     team.n_workers = 0;
     memset(team.go, 0, sizeof team.go);
+    memset(team.core, 0, sizeof team.core);
     memset(&team.passed, 0, sizeof team.passed);
+    pthread_cond_init(&team.passed.woken, NULL);
     atomic_store(&team.arrived, 0);
 }
 
@@ -152,6 +159,7 @@ static void grow_team(int n) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (team.n_workers < n) {
         pthread_t thread;
+        pthread_cond_init(&team.go[team.n_workers].woken, NULL);
         if (pthread_create(&thread, NULL, worker_main, (void *)(intptr_t)team.n_workers) != 0)
             break;
         pthread_detach(thread);
@@ -171,6 +179,7 @@ void fs_team_run(int n_threads, void (*work)(void *, fs_member), void *context) 
 
     team.work = work;
     team.context = context;
+    fegetenv(&team.rounding);
     team.n_threads = n_threads;
     for (int i = 0; i < n_threads - 1; i++) change(&team.go[i]);
     const fs_member member = {.thread = 0, .n_threads = n_threads};

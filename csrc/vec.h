@@ -1,7 +1,7 @@
 /* vec.h: the vector vocabulary of the kernels, in the vector extensions of GCC and Clang.
  *
  * Width and register blocks follow from the ISA that the build names (FS_ISA_*); this is the only
- * file with a condition on the ISA. Measured with GCC 12: equal to intrinsics in time and bits.
+ * file of the kernels with a condition on the ISA. Measured with GCC 12: equal to intrinsics in time and bits.
  * Only the fused multiply-add is an intrinsic: left to -ffp-contract, the compiler chooses anew in
  * each inlined copy which product of a * b + c * d to round, and equal sources give unequal bits.
  */

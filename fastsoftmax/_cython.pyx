@@ -137,6 +137,7 @@ cdef int fill_rows(fs_rows *rows, x, const int32_t[::1] target, const int64_t[::
 
 cdef int fill_params(fs_params *params, float[:, ::1] weight, float[::1] bias,
                      velocity) except -1:
+    """The arrays must outlive `params`; velocity is that of checks.velocity_of."""
     cdef float[:, ::1] velocity_weight
     cdef float[::1] velocity_bias
     params.weight = &weight[0, 0]
@@ -144,8 +145,7 @@ cdef int fill_params(fs_params *params, float[:, ::1] weight, float[::1] bias,
     params.velocity_weight = NULL
     params.velocity_bias = NULL
     if velocity is not None:
-        velocity_weight = velocity.weight
-        velocity_bias = velocity.bias
+        velocity_weight, velocity_bias = velocity[0], velocity[1]
         params.velocity_weight = &velocity_weight[0, 0]
         params.velocity_bias = &velocity_bias[0]
     return 0
@@ -159,7 +159,7 @@ cdef fs_sgd sgd_struct(sgd, velocity):
     s.weight_decay = sgd.weight_decay
     s.bias_weight_decay = sgd.weight_decay if sgd.decay_bias else 0.0
     s.nesterov = sgd.nesterov
-    s.first_step = velocity is not None and not velocity.started
+    s.first_step = velocity is not None and not velocity[2]
     return s
 
 
@@ -197,17 +197,17 @@ def sgd_update(weight, bias, grad_weight, grad_bias, batch_size, sgd, velocity=N
     weight, bias = checks.parameters(weight, bias, writeable=True)
     grad_weight, grad_bias = checks.parameters(
         grad_weight, grad_bias, names=("grad_weight", "grad_bias"), shape=weight.shape)
-    velocity = checks.velocity_of(sgd, velocity, weight)
+    moments = checks.velocity_of(sgd, velocity, weight)
     cdef Py_ssize_t n_rows = checks.positive_int("batch_size", batch_size)
-    cdef fs_sgd settings = sgd_struct(sgd, velocity)
+    cdef fs_sgd settings = sgd_struct(sgd, moments)
     cdef const float[:, ::1] gw = grad_weight
     cdef const float[::1] gb = grad_bias
     cdef Py_ssize_t n_classes = weight.shape[0], n_features = weight.shape[1]
-    fill_params(&params, weight, bias, velocity)
+    fill_params(&params, weight, bias, moments)
     with nogil:
         fs_sgd_update(kernels, &params, &gw[0, 0], &gb[0], n_features, n_classes, n_rows,
                       &settings)
-    if velocity is not None:
+    if moments is not None:
         velocity.started = True
 
 
@@ -231,15 +231,15 @@ cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, scale, nu
     target = checks.targets(target, x.shape[0], weight.shape[0])
     order = checks.row_order(order, x.shape[0])
     checks.not_empty(x.shape[0] if order is None else order.shape[0])
-    velocity = checks.velocity_of(sgd, velocity, weight)
+    moments = checks.velocity_of(sgd, velocity, weight)
     fill_rows(&rows, x, target, order, scale, weight.shape[0])
-    fill_params(&params, weight, bias, velocity)
-    cdef fs_sgd settings = sgd_struct(sgd, velocity)
+    fill_params(&params, weight, bias, moments)
+    cdef fs_sgd settings = sgd_struct(sgd, moments)
     cdef Py_ssize_t n_batch = min(batch_size or rows.n_rows, rows.n_rows)
     with nogil:
         status = fs_train_epoch(kernels, &rows, n_batch, &params, &settings, threads, &sums)
     check(status)
-    if velocity is not None:
+    if moments is not None:
         velocity.started = True
     return sums.loss, sums.correct
 

@@ -137,7 +137,8 @@ def sgd_update(
         shape=weight.shape,
         floats=(weight.dtype,),
     )
-    velocity = checks.velocity_of(sgd, velocity, weight)
+    if checks.velocity_of(sgd, velocity, weight) is None:
+        velocity = None
     batch_size = checks.positive_int("batch_size", batch_size)
     _sgd_update(weight, bias, grad_weight, grad_bias, batch_size, sgd, velocity)
 
@@ -192,7 +193,8 @@ def _train(
     order = checks.row_order(order, x.shape[0])
     n_rows = x.shape[0] if order is None else order.shape[0]
     checks.not_empty(n_rows)
-    velocity = checks.velocity_of(sgd, velocity, weight)
+    if checks.velocity_of(sgd, velocity, weight) is None:
+        velocity = None
     scale = checks.row_scale(scale)
     loss, correct = 0.0, 0
     for begin in range(0, n_rows, batch_size or n_rows):

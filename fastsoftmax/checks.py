@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .optim import SGD, Velocity
+from .optim import FLOAT32_MAX, SGD, Velocity
 
 Array = npt.NDArray[Any]
 
@@ -166,8 +166,8 @@ def finite(name: str, value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if not math.isfinite(number):
-        raise ValueError(f"{name} must be finite, got {value!r}")
+    if not abs(number) <= FLOAT32_MAX:
+        raise ValueError(f"{name} must be finite in float32, got {value!r}")
     return number
 
 
@@ -182,8 +182,13 @@ def not_empty(n_rows: int, name: str = "x") -> None:
         raise ValueError(f"{name} has no rows, expected at least 1")
 
 
-def velocity_of(sgd: SGD, velocity: Velocity | None, weight: Array) -> Velocity | None:
-    """The velocity that an update by `sgd` uses: None without momentum."""
+def velocity_of(
+    sgd: SGD, velocity: Velocity | None, weight: Array
+) -> tuple[Array, Array, bool] | None:
+    """What an update by `sgd` uses of `velocity`: weight, bias, started; None without momentum.
+
+    Each attribute is read once: what another thread assigns to it meanwhile is for the next call.
+    """
     if not isinstance(sgd, SGD):
         raise TypeError(f"sgd must be an SGD, got {type(sgd).__name__}")
     if sgd.momentum == 0:
@@ -192,7 +197,7 @@ def velocity_of(sgd: SGD, velocity: Velocity | None, weight: Array) -> Velocity 
         raise TypeError(
             f"momentum={sgd.momentum} needs a Velocity to remember, got {type(velocity).__name__}"
         )
-    parameters(
+    velocity_weight, velocity_bias = parameters(
         velocity.weight,
         velocity.bias,
         names=("velocity.weight", "velocity.bias"),
@@ -200,7 +205,7 @@ def velocity_of(sgd: SGD, velocity: Velocity | None, weight: Array) -> Velocity 
         floats=(weight.dtype,),
         writeable=True,
     )
-    return velocity
+    return velocity_weight, velocity_bias, bool(velocity.started)
 
 
 def logits_matrix(logits: Any, *, floats: tuple[np.dtype[Any], ...] = FLOAT32) -> Array:

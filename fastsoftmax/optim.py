@@ -13,6 +13,8 @@ __all__ = ["SGD", "Schedule", "Velocity", "cosine", "exponential", "step"]
 
 Schedule = Callable[[int], float]
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)  # of what the kernels compute with
+
 
 @dataclass(frozen=True)
 class SGD:
@@ -71,13 +73,13 @@ class SGD:
 
 def _number(name: str, value: object) -> float:
     try:
-        finite = math.isfinite(value)  # type: ignore[arg-type]  # says so itself
+        in_range = math.fabs(value) <= FLOAT32_MAX  # type: ignore[arg-type]  # says so itself
     except TypeError:
         raise TypeError(f"{name} must be a number, got {value!r}") from None
     except OverflowError:
-        finite = False
-    if not finite:
-        raise ValueError(f"{name} must be finite, got {value!r}")
+        in_range = False
+    if not in_range:
+        raise ValueError(f"{name} must be finite in float32, got {value!r}")
     return value  # type: ignore[return-value]
 
 

@@ -398,11 +398,11 @@ def test_what_argparse_refuses(capsys, args, message):
     "option, value, message",
     [
         ("--lr", "-1", "lr must be >= 0, got -1.0"),
-        ("--lr", "nan", "lr must be finite, got nan"),
+        ("--lr", "nan", "lr must be finite in float32, got nan"),
         ("--epochs", "0", "epochs must be >= 1, got 0"),
         ("--batch-size", "-5", "batch_size must be >= 1, got -5"),
         ("--momentum", "-0.5", "momentum must be >= 0, got -0.5"),
-        ("--weight-decay", "inf", "weight_decay must be finite, got inf"),
+        ("--weight-decay", "inf", "weight_decay must be finite in float32, got inf"),
         ("--init-std", "-1", "init_std must be >= 0, got -1.0"),
         ("--num-threads", "0", "num_threads must be >= 1, got 0"),
         ("--backend", "gpu", "backend must be one of ('auto', 'cython', 'numpy'), got 'gpu'"),

@@ -268,7 +268,7 @@ WEIGHT, BIAS = np.zeros((3, 4), np.float32), np.zeros(3, np.float32)
         ({"classes": [0.5, 1, 2]}, TypeError, "classes must be integers, .*, got float64"),
         ({"classes": [1, None, 2]}, TypeError, "classes must be integers, .*, got object"),
         ({"class_names": ["a", "b"]}, ValueError, "class_names must be 3, got 2"),
-        ({"scale": float("nan")}, ValueError, "scale must be finite, got nan"),
+        ({"scale": float("nan")}, ValueError, "scale must be finite in float32, got nan"),
         ({"scale": "1/255"}, TypeError, "scale must be a number, got '1/255'"),
     ],
 )

@@ -36,7 +36,7 @@ def test_not_a_number(name, value):
 def test_not_finite(name, value):
     with pytest.raises(ValueError) as error:
         SGD(**{"lr": 0.1, name: value})
-    assert str(error.value) == f"{name} must be finite, got {value!r}"
+    assert str(error.value) == f"{name} must be finite in float32, got {value!r}"
 
 
 @pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay"])

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -360,3 +361,51 @@ def test_results_differ_between_isas(make_problem):
     finally:
         _cython.select_isa(before)
     assert len(results) == len(_cython.supported_isas())
+
+
+def test_a_velocity_that_is_replaced_meanwhile_stays_alive():
+    x, target = np.zeros((20_000, 784), np.uint8), np.zeros(20_000, np.int32)
+    weight, bias = np.zeros((10, 784), np.float32), np.zeros(10, np.float32)
+    velocity = Velocity.of(weight, bias)
+    old, started = weakref.ref(velocity.weight), threading.Event()
+
+    def train():
+        started.set()
+        for _ in range(5):
+            _cython.train_epoch(
+                x, target, None, 256, weight, bias, SGD(lr=0.1, momentum=0.9), velocity
+            )
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    started.wait()
+    time.sleep(0.005)  # into the first call
+    velocity.weight = np.zeros((10, 784), np.float32)
+    seen_alive = old() is not None
+    thread.join()
+    assert seen_alive
+    assert old() is None
+
+
+@pytest.mark.parametrize("flush", [True, False])
+def test_workers_round_as_the_caller_does(flush):
+    """Workers that kept the floating-point mode of their birth would give other bits."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x, target = 0.01 * rng.standard_normal((256, 64), np.float32), np.zeros(256, np.int32)
+    weight, bias = np.zeros((10, 64), np.float32), np.full(10, -86, np.float32)
+    bias[0] = 0  # so certain that the gradients of the others are subnormal
+
+    def gradient(num_threads):
+        return _cython.loss_and_grad(x, target, weight, bias, num_threads=num_threads)[1]
+
+    gradient(2)
+    if flush and not torch.set_flush_denormal(True):
+        pytest.skip("this CPU does not flush subnormals")
+    try:
+        one, two = gradient(1), gradient(2)
+    finally:
+        torch.set_flush_denormal(False)
+    subnormal = np.finfo(np.float32).tiny
+    assert ((0 < abs(one)) & (abs(one) < subnormal)).any() != flush
+    assert one.tobytes() == two.tobytes()
