@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from . import checks
-from .threads import check_num_threads
+from .threads import check_num_threads, threads_for
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
@@ -174,12 +174,14 @@ cdef int check(int status) except -1:
 def loss_and_grad(x, target, weight, bias, *, scale=1.0, num_threads=None):
     cdef fs_rows rows
     cdef fs_sums sums
-    cdef int status, threads = check_num_threads(num_threads)
+    cdef int status, threads
+    check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias)
     x = checks.rows(x, weight.shape[1])
     checks.not_empty(x.shape[0])
     target = checks.targets(target, x.shape[0], weight.shape[0])
     fill_rows(&rows, x, target, None, scale, weight.shape[0])
+    threads = threads_for(num_threads, rows.n_rows * weight.size)
     grad_weight, grad_bias = np.empty_like(weight), np.empty_like(bias)
     cdef const float[:, ::1] w = weight
     cdef const float[::1] b = bias
@@ -225,7 +227,8 @@ cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, scale, nu
     cdef fs_rows rows
     cdef fs_params params
     cdef fs_sums sums
-    cdef int status, threads = check_num_threads(num_threads)
+    cdef int status, threads
+    check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias, writeable=True)
     x = checks.rows(x, weight.shape[1])
     target = checks.targets(target, x.shape[0], weight.shape[0])
@@ -236,6 +239,7 @@ cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, scale, nu
     fill_params(&params, weight, bias, moments)
     cdef fs_sgd settings = sgd_struct(sgd, moments)
     cdef Py_ssize_t n_batch = min(batch_size or rows.n_rows, rows.n_rows)
+    threads = threads_for(num_threads, n_batch * weight.size)
     with nogil:
         status = fs_train_epoch(kernels, &rows, n_batch, &params, &settings, threads, &sums)
     check(status)
@@ -247,11 +251,13 @@ cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, scale, nu
 def evaluate(x, target, weight, bias, *, scale=1.0, num_threads=None):
     cdef fs_rows rows
     cdef fs_sums sums
-    cdef int status, threads = check_num_threads(num_threads)
+    cdef int status, threads
+    check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias)
     x = checks.rows(x, weight.shape[1])
     target = checks.targets(target, x.shape[0], weight.shape[0])
     fill_rows(&rows, x, target, None, scale, weight.shape[0])
+    threads = threads_for(num_threads, rows.n_rows * weight.size)
     cdef const float[:, ::1] w = weight
     cdef const float[::1] b = bias
     with nogil:
@@ -262,10 +268,12 @@ def evaluate(x, target, weight, bias, *, scale=1.0, num_threads=None):
 
 def predict_logits(x, weight, bias, *, scale=1.0, num_threads=None):
     cdef fs_rows rows
-    cdef int status, threads = check_num_threads(num_threads)
+    cdef int status, threads
+    check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias)
     x = checks.rows(x, weight.shape[1])
     fill_rows(&rows, x, None, None, scale, weight.shape[0])
+    threads = threads_for(num_threads, rows.n_rows * weight.size)
     logits = np.empty((x.shape[0], weight.shape[0]), np.float32)
     cdef const float[:, ::1] w = weight
     cdef const float[::1] b = bias
@@ -287,8 +295,10 @@ def log_softmax(logits, *, num_threads=None):
 
 
 cdef _softmax(logits, bint log, num_threads):
-    cdef int status, threads = check_num_threads(num_threads)
+    cdef int status, threads
+    check_num_threads(num_threads)
     cdef const float[:, ::1] z = checks.logits_matrix(logits)
+    threads = threads_for(num_threads, 16 * logits.size)  # as long as an exp takes
     result = np.empty_like(logits)
     cdef float[:, ::1] out = result
     if z.shape[0] == 0:

@@ -8,6 +8,7 @@ from functools import cache
 
 __all__ = ["get_num_threads", "set_num_threads"]
 
+_WORK = 1 << 17  # multiply-adds, 2 us of one core
 _MOST = 1024  # as many as any backend would use, and an int in C
 _num_threads: int | None = None
 
@@ -27,7 +28,8 @@ def get_num_threads() -> int:
     """The number of threads used where ``num_threads`` is None.
 
     Until `set_num_threads` is called it is ``OMP_NUM_THREADS`` or, where that is not set, the
-    number of cores that this process may run on. It never changes a result, not by a bit.
+    number of cores that this process may run on. Steps too small to share use fewer. It never
+    changes a result, not by a bit.
 
     Examples
     --------
@@ -47,6 +49,16 @@ def set_num_threads(n: int | None) -> None:
     """
     global _num_threads
     _num_threads = None if n is None else check_num_threads(n)
+
+
+def threads_for(num_threads: int | None, work: int) -> int:
+    """How many threads to use for `work` multiply-adds between two barriers.
+
+    As many as are asked for; where that is left to us, no more than have a few microseconds of
+    work each: less is not worth a barrier.
+    """
+    threads = check_num_threads(num_threads)
+    return threads if num_threads is not None else min(threads, max(1, work // _WORK))
 
 
 def check_num_threads(num_threads: int | None) -> int:

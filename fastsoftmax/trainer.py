@@ -140,7 +140,7 @@ def train(
     """
     batch_size = checks.positive_int("batch_size", batch_size)
     epochs = checks.positive_int("epochs", epochs)
-    num_threads = check_num_threads(num_threads)
+    check_num_threads(num_threads)
     seed = None if seed is None else checks.integer("seed", seed, least=0)
     if checks.finite("init_std", init_std) < 0:
         raise ValueError(f"init_std must be >= 0, got {init_std!r}")

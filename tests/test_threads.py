@@ -252,6 +252,16 @@ def test_omp_num_threads(value, expected, run_python):
     assert (result.stdout, result.stderr) == (expected + "\n", "")
 
 
+@pytest.mark.parametrize("asked, work, expected", [(None, 0, 1), (None, 3 << 17, 3), (5, 0, 5)])
+def test_threads_for_small_work(asked, work, expected):
+    set_num_threads(4)
+    try:
+        assert threads.threads_for(asked, work) == expected
+        assert threads.threads_for(None, 1 << 40) == 4
+    finally:
+        set_num_threads(None)
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 def test_affinity(run_python):
     code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " + SAY_NUM_THREADS
@@ -268,13 +278,16 @@ from fastsoftmax.optim import SGD
 def started(**keywords):
     before = len(os.listdir("/proc/self/task"))
     for _ in range(3):
-        weight, bias = np.zeros((2, 4), np.float32), np.zeros(2, np.float32)
+        weight, bias = np.zeros((10, 784), np.float32), np.zeros(10, np.float32)
         _cython.train_step(x, np.zeros(len(x), int), weight, bias, SGD(lr=1), **keywords)
     return len(os.listdir("/proc/self/task")) - before
 
-x = np.zeros((1000, 4), np.float32)
+x = np.zeros((1000, 784), np.float32)
 counts = [started(num_threads=1)]
 fs.set_num_threads(3)
+x, large = x[:32].copy(), x
+counts.append(started())
+x = large
 counts.append(started())
 counts.append(started(num_threads=2))
 counts.append(started(num_threads=5))
@@ -285,11 +298,11 @@ print(*counts)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_threads_that_are_started(run_python):
-    """None alone; two helpers of the caller; those again; two more; at most 63 in all."""
+    """None alone; none for 32 rows; two helpers of the caller; those again; two more; 63 at most."""
     result = run_python(COUNT_THREADS)
     assert result.stderr == ""
     *few, many = map(int, result.stdout.split())
-    assert few == [0, 2, 0, 2]
+    assert few == [0, 0, 2, 0, 2]
     assert 0 < many <= 63 - sum(few)
 
 
