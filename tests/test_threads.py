@@ -298,7 +298,7 @@ print(*counts)
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_threads_that_are_started(run_python):
-    """None alone; none for 32 rows; two helpers of the caller; those again; two more; 63 at most."""
+    """None alone or for 32 rows; two beside the caller; those again; two more; 63 at most."""
     result = run_python(COUNT_THREADS)
     assert result.stderr == ""
     *few, many = map(int, result.stdout.split())
