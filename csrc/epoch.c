@@ -2,7 +2,7 @@
  * Over 300 lines, as each entry point of fastsoftmax.h needs its few lines of set-up here.
  *
  * Design
- *  a) A batch is cut into chunks of rows by a fixed rule (chunks_of). Chunk c belongs to a thread
+ *  a) A batch is cut into chunks of rows by a fixed rule (chunks.h). Chunk c belongs to a thread
  *     by c alone; what it computes has a place of its own.
  *  b) A step has two phases with a barrier after each. By rows: every thread computes the partial
  *     gradients of its chunks; then each reduces its slice of them over all chunks, in tree order,
@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chunks.h"
 #include "fastsoftmax.h"
 #include "threads.h"
 
@@ -25,47 +26,10 @@ enum {
     REDUCE_FLOATS = 1024,   /* reduced and updated at a time, to stay in L1 */
     TILES_FROM = 128 << 10, /* bytes of parameters */
     SPAN_ROWS = 256,        /* whose residuals are held at a time, by tiles */
-    CHUNK_ROWS = 16,        /* at least: fewer are not worth a thread's while */
-    BATCH_CHUNKS = 4,       /* of a small batch, by rows: each costs a partial gradient */
-    SPAN_CHUNKS = 8,        /* of a small span, by tiles: each passes over the weight once */
 };
-
-static ptrdiff_t min_of(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-static ptrdiff_t max_of(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-static ptrdiff_t divide_up(ptrdiff_t a, ptrdiff_t b) { return (a + b - 1) / b; }
-
-/* ---- chunks: a function of the batch and the model, never of the threads ---- */
-
-typedef struct {
-    ptrdiff_t n, rows; /* n chunks of `rows` rows, the last with what is left */
-} chunks;
-
-/* At least `least` chunks of nearly equal size, as long as they have CHUNK_ROWS rows, and as many
- * more as it takes for them to have no more than a block, but at most FS_MAX_CHUNKS. */
-static chunks chunks_of_at_least(ptrdiff_t least, ptrdiff_t n_rows) {
-    const ptrdiff_t n = min_of(max_of(least, divide_up(n_rows, FS_BLOCK_ROWS)), FS_MAX_CHUNKS);
-    ptrdiff_t rows =
-        max_of(CHUNK_ROWS, divide_up(divide_up(n_rows, n), 4) * 4); /* kernels take 4 */
-    if (rows > FS_BLOCK_ROWS) rows = divide_up(rows, FS_BLOCK_ROWS) * FS_BLOCK_ROWS;
-    return (chunks){.n = divide_up(n_rows, rows), .rows = rows};
-}
-
-static chunks chunks_of(ptrdiff_t n_rows) { return chunks_of_at_least(BATCH_CHUNKS, n_rows); }
-static chunks chunks_of_span(ptrdiff_t n_rows) { return chunks_of_at_least(SPAN_CHUNKS, n_rows); }
-
-/* The most chunks that a batch, or a span, of at most n_rows rows can have: rounding may give a
- * smaller one more of them than a larger one. */
-static ptrdiff_t most_chunks(ptrdiff_t n_rows) {
-    return min_of(divide_up(n_rows, CHUNK_ROWS), FS_MAX_CHUNKS);
-}
 
 static int by_tiles(ptrdiff_t packed_size) {
     return packed_size * (ptrdiff_t)sizeof(float) >= TILES_FROM;
-}
-
-/* The first of the chunks that belong to a thread; those of thread t end where t + 1's begin. */
-static ptrdiff_t first_chunk(chunks c, int thread, int n_threads) {
-    return c.n * thread / n_threads;
 }
 
 /* ---- what a call works on ---- */

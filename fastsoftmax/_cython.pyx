@@ -1,6 +1,9 @@
 # cython: language_level=3, boundscheck=False, freethreading_compatible=True
 # cython: binding=True, embedsignature=False
-"""The C backend: typed views of checked arrays, handed to csrc/ with the GIL released."""
+"""The C backend: typed views of checked arrays, handed to csrc/ with the GIL released.
+
+Over 300 lines, as it repeats the declarations of fastsoftmax.h, and every signature of the contract.
+"""
 
 import os
 

@@ -33,9 +33,10 @@ BESIDE = {"datasets": {"datasets", "files"}}
 DRIVER = {
     "fastsoftmax.h": set(),
     "threads.h": set(),
+    "chunks.h": {"fastsoftmax.h"},
     "dispatch.c": {"fastsoftmax.h"},
     "threads.c": {"fastsoftmax.h", "threads.h"},
-    "epoch.c": {"fastsoftmax.h", "threads.h"},
+    "epoch.c": {"chunks.h", "fastsoftmax.h", "threads.h"},
 }
 
 HEAVY = {
