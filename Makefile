@@ -3,13 +3,14 @@
 #   make test    the tests, the comparison with PyTorch included
 #   make bench   ours against its peers and the limits of this machine
 #   make lint    ruff and mypy
+#   make instructions   instruction counts of the kernels against those recorded (valgrind)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml $(shell find meson.build csrc fastsoftmax -type f -not -path '*/__pycache__/*')
 
-.PHONY: train test bench lint clean
+.PHONY: train test bench instructions lint clean
 
 train: $(VENV)/installed
 	@mkdir -p out
@@ -24,6 +25,9 @@ test: $(VENV)/installed-test
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benches.report
+
+instructions: $(VENV)/installed-test
+	$(BIN)/python benches/instructions.py
 
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
