@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from .trainer import train
 
 _DATA_HELP = (
     "auto, fashion-mnist, synthetic, or an .npz file with arrays x_train, y_train, x_test, y_test "
-    "(default: %(default)s)"
+    "(%(default)s)"
 )
 
 
@@ -51,8 +51,15 @@ def _show_warning(message: Any, *_args: Any, **_kwargs: Any) -> None:
     print(f"fastsoftmax: warning: {_one_line(message)}", file=sys.stderr)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other error is told."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"fastsoftmax: error: {_one_line(message)}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fastsoftmax", description="Softmax regression on the CPU, as fast as it goes."
     )
     parser.add_argument("--version", action="version", version=_build_info.version)
@@ -66,9 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (evaluate, predict):
         command.add_argument("model", type=Path, help="a file that train --save wrote")
         command.add_argument("--data", default="auto", help=_DATA_HELP)
-    predict.add_argument(
-        "--count", type=int, default=18, help="how many test rows (default: %(default)s)"
-    )
+    predict.add_argument("--count", type=int, default=18, help="how many test rows (%(default)s)")
     predict.add_argument("--plot", type=Path, metavar="FILE", help="also draw them here")
 
     info = commands.add_parser("info", help="what was built and what is in use")
@@ -77,20 +82,29 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_train(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.ArgumentDefaultsHelpFormatter
     parser.set_defaults(run=_train)
-    parser.add_argument("--data", default="auto", help=_DATA_HELP.partition(" (default")[0])
-    parser.add_argument("--epochs", type=int, default=10, help="passes over the data")
-    parser.add_argument("--batch-size", type=int, default=256, help="rows of a step")
-    parser.add_argument("--lr", type=float, default=0.1, help="learning rate")
-    parser.add_argument("--momentum", type=float, default=0.0, help="of the velocity")
-    parser.add_argument("--dampening", type=float, default=0.0, help="of the gradient's part")
+    parser.add_argument("--data", default="auto", help=_DATA_HELP)
+    parser.add_argument(
+        "--epochs", type=int, default=10, help="passes over the data (%(default)s)"
+    )
+    parser.add_argument("--batch-size", type=int, default=256, help="rows of a step (%(default)s)")
+    parser.add_argument("--lr", type=float, default=0.1, help="learning rate (%(default)s)")
+    parser.add_argument(
+        "--momentum", type=float, default=0.0, help="of the velocity (%(default)s)"
+    )
+    parser.add_argument(
+        "--dampening", type=float, default=0.0, help="of the gradient's part (%(default)s)"
+    )
     parser.add_argument("--nesterov", action="store_true", help="Nesterov momentum")
-    parser.add_argument("--weight-decay", type=float, default=0.0, help="L2 penalty")
+    parser.add_argument("--weight-decay", type=float, default=0.0, help="L2 penalty (%(default)s)")
     parser.add_argument("--no-shuffle", action="store_true", help="take the rows as they come")
-    parser.add_argument("--seed", type=int, default=0, help="of initial weight and shuffling")
-    parser.add_argument("--init-std", type=float, default=0.01, help="of the initial weight")
-    parser.add_argument("--backend", default="auto", help="auto, cython or numpy")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of initial weight and shuffling (%(default)s)"
+    )
+    parser.add_argument(
+        "--init-std", type=float, default=0.01, help="of the initial weight (%(default)s)"
+    )
+    parser.add_argument("--backend", default="auto", help="auto, cython or numpy (%(default)s)")
     parser.add_argument("--num-threads", type=int, metavar="N", help="all cores if not given")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the model, safetensors")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves, .png or .svg")
