@@ -380,23 +380,25 @@ def test_a_velocity_that_is_replaced_meanwhile_stays_alive():
     x, target = np.zeros((20_000, 784), np.uint8), np.zeros(20_000, np.int32)
     weight, bias = np.zeros((10, 784), np.float32), np.zeros(10, np.float32)
     velocity = Velocity.of(weight, bias)
-    old, started = weakref.ref(velocity.weight), threading.Event()
+    sgd, stop = SGD(lr=0.1, momentum=0.9), threading.Event()
 
     def train():
-        started.set()
-        for _ in range(5):
-            _cython.train_epoch(
-                x, target, None, 256, weight, bias, SGD(lr=0.1, momentum=0.9), velocity
-            )
+        while not stop.is_set():
+            _cython.train_epoch(x, target, None, 256, weight, bias, sgd, velocity)
 
     thread = threading.Thread(target=train)
     thread.start()
-    started.wait()
-    time.sleep(0.005)  # into the first call
-    velocity.weight = np.zeros((10, 784), np.float32)
-    seen_alive = old() is not None
+    alive = False
+    for _ in range(200):  # now and then no call may be running
+        time.sleep(0.002)
+        old = weakref.ref(velocity.weight)
+        velocity.weight = np.zeros((10, 784), np.float32)
+        alive = old() is not None
+        if alive:
+            break
+    stop.set()
     thread.join()
-    assert seen_alive
+    assert alive
     assert old() is None
 
 
