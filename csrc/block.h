@@ -68,7 +68,7 @@ FS_INLINE vf load_features(const char *row, ptrdiff_t vector, const int is_uint8
 }
 
 /* Takes the rows at [begin, end) into the block. As many from `next` on are to be prefetched,
- * n_next_forward of FS_BLOCK_ROWS in the forward pass; next < 0: none. */
+ * n_next_forward of FS_BLOCK_ROWS in the forward pass; next < 0: none, but the last row again. */
 static void take_rows(block *b, const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t next,
                       ptrdiff_t n_next_forward) {
     b->n_next_forward = n_next_forward;

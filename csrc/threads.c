@@ -46,8 +46,8 @@ static struct {
     void (*work)(void *, fs_member);
     void *context;
     int n_threads;
-    fenv_t
-        rounding; /* the caller's, for all: one thread that flushes subnormals gives other bits */
+    /* the caller's, for all: one thread that flushes subnormals gives other bits */
+    fenv_t rounding;
     watched go[MAX_WORKERS]; /* counts the calls to worker i */
     watched passed;          /* counts the barriers that all have reached */
     struct {
@@ -103,8 +103,8 @@ static unsigned wait_for_change(watched *w, unsigned old, int spins) {
 }
 
 static void change(watched *w) {
-    atomic_fetch_add(&w->value,
-                     1); /* before sleepers is read: one of the two sides sees the other */
+    /* before sleepers is read: one of the two sides sees the other */
+    atomic_fetch_add(&w->value, 1);
     if (atomic_load(&w->sleepers) == 0) return;
     pthread_mutex_lock(&team.sleep);
     pthread_cond_broadcast(&w->woken);

@@ -92,42 +92,41 @@ FS_INLINE vf v_load_u8(const uint8_t *p) {
     return __builtin_convertvector(widened, vf);
 }
 
+/* Lanes of a (0 to FS_LANES - 1) and b (FS_LANES on) in the order of the constants given. */
+#if defined(__clang__)
+#    define FS_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#    define FS_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
+#endif
+
 /* One level of a transposing sum: the lanes of a and b come in runs of `2 * half`, and go out in
  * runs of `half`, those of a first. log2(FS_LANES) levels sum FS_LANES vectors at once, with half
  * the shuffles of as many single sums. */
+/* clang-format off */
 #if FS_LANES == 16
-#    define FS_HALVES(a, b, h)                                                                      \
-        (h == 8   ? __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21,   \
-                                            22, 23) +                                               \
-                        __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, \
-                                                28, 29, 30, 31)                                     \
-         : h == 4 ? __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24,     \
-                                            25, 26, 27) +                                           \
-                        __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23,   \
-                                                28, 29, 30, 31)                                     \
-         : h == 2 ? __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24,     \
-                                            25, 28, 29) +                                           \
-                        __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23,   \
-                                                26, 27, 30, 31)                                     \
-                  : __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24,    \
-                                            26, 28, 30) +                                           \
-                        __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23,    \
-                                                25, 27, 29, 31))
+#    define FS_HALVES(a, b, h)                                                                     \
+    (h == 8 ? FS_SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +           \
+              FS_SHUFFLE(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)       \
+   : h == 4 ? FS_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +         \
+              FS_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)         \
+   : h == 2 ? FS_SHUFFLE(a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) +         \
+              FS_SHUFFLE(a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31)         \
+            : FS_SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +        \
+              FS_SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31))
 #elif FS_LANES == 8
 #    define FS_HALVES(a, b, h)                                                                     \
-        (h == 4   ? __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +                      \
-                        __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15)                  \
-         : h == 2 ? __builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13) +                      \
-                        __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15)                  \
-                  : __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +                     \
-                        __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15))
+    (h == 4 ? FS_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +                                         \
+              FS_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15)                                         \
+   : h == 2 ? FS_SHUFFLE(a, b, 0, 1, 4, 5, 8, 9, 12, 13) +                                         \
+              FS_SHUFFLE(a, b, 2, 3, 6, 7, 10, 11, 14, 15)                                         \
+            : FS_SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +                                        \
+              FS_SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15))
 #else
 #    define FS_HALVES(a, b, h)                                                                     \
-        (h == 2 ? __builtin_shufflevector(a, b, 0, 1, 4, 5) +                                      \
-                      __builtin_shufflevector(a, b, 2, 3, 6, 7)                                    \
-                : __builtin_shufflevector(a, b, 0, 2, 4, 6) +                                      \
-                      __builtin_shufflevector(a, b, 1, 3, 5, 7))
+    (h == 2 ? FS_SHUFFLE(a, b, 0, 1, 4, 5) + FS_SHUFFLE(a, b, 2, 3, 6, 7)                          \
+            : FS_SHUFFLE(a, b, 0, 2, 4, 6) + FS_SHUFFLE(a, b, 1, 3, 5, 7))
 #endif
+/* clang-format on */
 
 /* v[0..n) become their horizontal sums, in the lanes of v[0], v[1], ... in order. n is a constant. */
 FS_INLINE void v_sum_each(vf *v, int n) {
