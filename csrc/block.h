@@ -72,7 +72,7 @@ FS_INLINE vf load_features(const char *row, ptrdiff_t vector, const int is_uint8
 static void take_rows(block *b, const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t next,
                       ptrdiff_t n_next_forward) {
     b->n_next_forward = n_next_forward;
-    const ptrdiff_t n = b->n_rows = end - begin, padded = round_up(n, FS_WIDE);
+    const ptrdiff_t n = b->n_rows = end - begin, padded = round_up(n, FS_LANES);
     for (ptrdiff_t r = 0; r < n; r++) b->row[r] = row_at(rows, begin + r);
     for (ptrdiff_t r = n; r < padded; r++) b->row[r] = b->row[n - 1];
     for (ptrdiff_t r = 0; r < FS_BLOCK_ROWS; r++)

@@ -14,22 +14,27 @@
  *  d) Parameters are packed once per call and unpacked once: a whole epoch is one call.
  *  e) Nothing is written to the caller's arrays before everything that can fail has succeeded.
  */
-#include <stdlib.h>
-#include <string.h>
 
 #include "chunks.h"
 #include "fastsoftmax.h"
+#include "memory.h"
 #include "threads.h"
 
 enum {
     SLICE = 64,             /* floats, of which each thread reduces whole ones */
     REDUCE_FLOATS = 1024,   /* reduced and updated at a time, to stay in L1 */
     TILES_FROM = 128 << 10, /* bytes of parameters */
+    CLASSES_FROM = 1 << 20, /* bytes of parameters */
+    LINE_FLOATS = 16,       /* of a cache line */
     SPAN_ROWS = 256,        /* whose residuals are held at a time, by tiles */
 };
 
 static int by_tiles(ptrdiff_t packed_size) {
     return packed_size * (ptrdiff_t)sizeof(float) >= TILES_FROM;
+}
+
+static int by_classes(ptrdiff_t packed_size) {
+    return packed_size * (ptrdiff_t)sizeof(float) >= CLASSES_FROM;
 }
 
 /* ---- what a call works on ---- */
@@ -42,11 +47,13 @@ typedef struct {
     size_t room_bytes; /* a multiple of FS_ALIGN */
     char *rooms;       /* one for each thread; by tiles, for each chunk of a span */
     float *packed;     /* (packed_size,) parameters */
+    ptrdiff_t scratch_floats;
+    float *scratch; /* (num_threads, scratch_floats) */
 
     /* loss_and_grad and train_epoch */
     float *velocity; /* (packed_size,) or NULL */
     float *partials; /* (chunks, packed_size); by tiles (packed_size,) */
-    int by_tiles;
+    int by_tiles, by_classes;
     fs_sums chunk_sums[FS_MAX_CHUNKS];
     ptrdiff_t batch_size;
     fs_sgd sgd;
@@ -71,9 +78,10 @@ static void place_buffers(pass *p, char *base, size_t *end, ptrdiff_t n_rooms, p
     p->packed = place(base, end, packed_bytes);
     p->velocity = velocity ? place(base, end, packed_bytes) : NULL;
     p->partials = place(base, end, packed_bytes * (size_t)n_partials);
+    p->scratch = place(base, end, sizeof(float) * (size_t)(p->num_threads * p->scratch_floats));
 }
 
-/* All buffers of a pass in one allocation, which the caller frees; NULL if there is no memory.
+/* All buffers of a pass in one allocation, which the caller gives back; NULL if there is no memory.
  * batch_size 0: no gradient is asked for. */
 static void *new_pass(pass *p, const fs_kernels *kernels, const fs_rows *rows, int num_threads,
                       ptrdiff_t batch_size, int velocity) {
@@ -83,14 +91,17 @@ static void *new_pass(pass *p, const fs_kernels *kernels, const fs_rows *rows, i
     p->bias_offset = kernels->packed_bias_offset(rows->n_features, rows->n_classes);
     p->room_bytes = (kernels->room_bytes(rows->n_classes) + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN;
     p->by_tiles = batch_size > 0 && by_tiles(p->packed_size);
+    p->by_classes = p->by_tiles && by_classes(p->packed_size);
     const ptrdiff_t n_chunks =
         p->by_tiles ? min_of(most_chunks(batch), SPAN_CHUNKS) : most_chunks(batch);
     p->num_threads = (int)max_of(1, p->by_tiles ? num_threads : min_of(num_threads, n_chunks));
     const ptrdiff_t n_rooms = p->by_tiles ? n_chunks : p->num_threads;
     const ptrdiff_t n_partials = batch_size == 0 ? 0 : p->by_tiles ? 1 : n_chunks;
+    p->scratch_floats =
+        kernels->scratch_floats(rows->n_features, rows->n_classes) * (p->by_tiles ? n_rooms : 1);
     size_t bytes = 0;
     place_buffers(p, NULL, &bytes, n_rooms, n_partials, velocity);
-    char *memory = aligned_alloc(FS_ALIGN, bytes);
+    char *memory = fs_take_memory(bytes);
     bytes = 0;
     if (memory) place_buffers(p, memory, &bytes, n_rooms, n_partials, velocity);
     return memory;
@@ -106,6 +117,10 @@ static void add_sums(fs_sums *to, const fs_sums *sums, ptrdiff_t n) {
 
 static fs_rooms rooms_of(const pass *p, ptrdiff_t first, ptrdiff_t n) {
     return (fs_rooms){p->rooms + (size_t)first * p->room_bytes, p->room_bytes, n};
+}
+
+static float *scratch_of(const pass *p, fs_member m) {
+    return p->scratch + m.thread * p->scratch_floats;
 }
 
 /* ---- a step by rows ---- */
@@ -132,12 +147,13 @@ static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_ro
         for (ptrdiff_t r = first; r < last; r += FS_BLOCK_ROWS) {
             const ptrdiff_t r_stop = min_of(r + FS_BLOCK_ROWS, last);
             const ptrdiff_t next = r_stop < last || i + 1 < stop ? r_stop : next_batch;
-            k->residuals(p->rows, p->packed, r, r_stop, FS_BLOCK_ROWS, next, &room,
-                         &p->chunk_sums[i]);
+            k->take(p->rows, r, r_stop, FS_BLOCK_ROWS, next, &room);
+            k->forward(p->rows, p->packed, &room, scratch_of(p, m), 0, 1);
+            k->residuals(p->rows, &room, &p->chunk_sums[i]);
             for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
                 ptrdiff_t offset;
                 k->tile_floats(p->rows->n_features, p->rows->n_classes, tile, &offset);
-                k->gradient(p->rows, &room, tile, r > first,
+                k->gradient(p->rows, &room, NULL, tile, r > first,
                             p->partials + i * p->packed_size + offset);
             }
         }
@@ -187,13 +203,25 @@ static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumul
     const ptrdiff_t d = p->rows->n_features, n_classes = p->rows->n_classes;
     const ptrdiff_t n = k->n_tiles(d, n_classes);
     _Alignas(FS_ALIGN) float tile_grad[FS_TILE_FLOATS];
-    for (ptrdiff_t tile = n * m.thread / m.n_threads; tile < n * (m.thread + 1) / m.n_threads;
-         tile++) {
+    float *panel = k->by_panels(n_classes) ? scratch_of(p, m) : NULL;
+    ptrdiff_t in_panel = -1;
+    const ptrdiff_t stop = n * (m.thread + 1) / m.n_threads;
+    for (ptrdiff_t tile = n * m.thread / m.n_threads; tile < stop; tile++) {
         ptrdiff_t offset;
         const ptrdiff_t size = k->tile_floats(d, n_classes, tile, &offset);
         const int is_bias = offset == p->bias_offset;
         float *grad = update && !accumulate && !is_bias ? tile_grad : p->partials + offset;
-        k->gradient(p->rows, rooms, tile, accumulate, grad);
+        if (panel && !is_bias && k->tile_features(n_classes, tile) != in_panel) {
+            k->gather(p->rows, rooms, tile, panel);
+            in_panel = k->tile_features(n_classes, tile);
+        }
+        if (update && tile + 1 < stop) { /* what comes next lies too far for the CPU to foresee */
+            ptrdiff_t next;
+            const ptrdiff_t n_floats = k->tile_floats(d, n_classes, tile + 1, &next);
+            for (ptrdiff_t i = 0; i < n_floats; i += LINE_FLOATS)
+                __builtin_prefetch(p->packed + next + i, 1, 2);
+        }
+        k->gradient(p->rows, rooms, panel, tile, accumulate, grad);
         if (update)
             update_range(p, grad, offset, offset + size, 1.0f / (float)n_rows,
                          is_bias ? p->sgd.bias_weight_decay : p->sgd.weight_decay);
@@ -201,19 +229,26 @@ static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumul
 }
 
 static void step_by_tiles(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows, int update) {
+    const fs_kernels *const k = p->kernels;
     for (ptrdiff_t done = 0; done < n_rows; done += SPAN_ROWS) {
         const ptrdiff_t first = begin + done, last = first + min_of(SPAN_ROWS, n_rows - done);
-        const chunks c = chunks_of_span(last - first);
+        const chunks c = chunks_of_span(last - first, p->by_classes);
         const fs_rooms rooms = rooms_of(p, 0, c.n);
         const ptrdiff_t mine = first_chunk(c, m.thread, m.n_threads);
         const ptrdiff_t n_mine = first_chunk(c, m.thread + 1, m.n_threads) - mine;
-        if (n_mine > 0) {
-            const fs_rooms my_rooms = rooms_of(p, mine, n_mine);
-            for (ptrdiff_t i = mine; i < mine + n_mine; i++) p->chunk_sums[i] = (fs_sums){0};
-            p->kernels->residuals(p->rows, p->packed, first + mine * c.rows,
-                                  min_of(first + (mine + n_mine) * c.rows, last), c.rows, -1,
-                                  &my_rooms, &p->chunk_sums[mine]);
+        const fs_rooms my_rooms = rooms_of(p, mine, n_mine);
+        if (n_mine > 0)
+            k->take(p->rows, first + mine * c.rows, min_of(first + (mine + n_mine) * c.rows, last),
+                    c.rows, -1, &my_rooms);
+        if (p->by_classes) {
+            fs_team_barrier(m);
+            k->forward(p->rows, p->packed, &rooms, scratch_of(p, m), m.thread, m.n_threads);
+            fs_team_barrier(m);
+        } else if (n_mine > 0) {
+            k->forward(p->rows, p->packed, &my_rooms, scratch_of(p, m), 0, 1);
         }
+        for (ptrdiff_t i = mine; i < mine + n_mine; i++) p->chunk_sums[i] = (fs_sums){0};
+        k->residuals(p->rows, &my_rooms, &p->chunk_sums[mine]);
         fs_team_barrier(m);
         tiles_phase(p, m, &rooms, done > 0, update && last == begin + n_rows, n_rows);
         if (m.thread == 0) add_sums(&p->step_sums, p->chunk_sums, c.n);
@@ -261,7 +296,7 @@ int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, ptrdiff_t bat
     if (p.velocity)
         kernels->unpack(p.velocity, d, k, params->velocity_weight, params->velocity_bias);
     *sums = p.sums;
-    free(memory);
+    fs_give_back_memory(memory);
     return FS_OK;
 }
 
@@ -280,7 +315,7 @@ int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float
     fs_team_run(p.num_threads, loss_and_grad_work, &p);
     kernels->unpack(p.partials, rows->n_features, rows->n_classes, grad_weight, grad_bias);
     *sums = p.sums;
-    free(memory);
+    fs_give_back_memory(memory);
     return FS_OK;
 }
 
@@ -296,17 +331,18 @@ void fs_sgd_update(const fs_kernels *kernels, const fs_params *params, const flo
 
 /* Calls `one` for each of this thread's chunks of all rows. */
 static void for_each_chunk(pass *p, fs_member m,
-                           void (*one)(pass *, void *room, ptrdiff_t chunk, ptrdiff_t begin,
-                                       ptrdiff_t end)) {
+                           void (*one)(pass *, fs_member m, void *room, ptrdiff_t chunk,
+                                       ptrdiff_t begin, ptrdiff_t end)) {
     const chunks c = chunks_of(p->rows->n_rows);
     void *room = p->rooms + (size_t)m.thread * p->room_bytes;
     for (ptrdiff_t i = first_chunk(c, m.thread, m.n_threads);
          i < first_chunk(c, m.thread + 1, m.n_threads); i++)
-        one(p, room, i, i * c.rows, min_of((i + 1) * c.rows, p->rows->n_rows));
+        one(p, m, room, i, i * c.rows, min_of((i + 1) * c.rows, p->rows->n_rows));
 }
 
-static void evaluate_chunk(pass *p, void *room, ptrdiff_t chunk, ptrdiff_t begin, ptrdiff_t end) {
-    p->kernels->loss(p->rows, p->packed, begin, end, room, &p->chunk_sums[chunk]);
+static void evaluate_chunk(pass *p, fs_member m, void *room, ptrdiff_t chunk, ptrdiff_t begin,
+                           ptrdiff_t end) {
+    p->kernels->loss(p->rows, p->packed, begin, end, room, scratch_of(p, m), &p->chunk_sums[chunk]);
 }
 
 static void evaluate_work(void *p, fs_member m) { for_each_chunk(p, m, evaluate_chunk); }
@@ -320,13 +356,14 @@ int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *wei
     fs_team_run(p.num_threads, evaluate_work, &p);
     add_sums(&p.sums, p.chunk_sums, chunks_of(rows->n_rows).n);
     *sums = p.sums;
-    free(memory);
+    fs_give_back_memory(memory);
     return FS_OK;
 }
 
-static void logits_chunk(pass *p, void *room, ptrdiff_t chunk, ptrdiff_t begin, ptrdiff_t end) {
+static void logits_chunk(pass *p, fs_member m, void *room, ptrdiff_t chunk, ptrdiff_t begin,
+                         ptrdiff_t end) {
     (void)chunk;
-    p->kernels->logits(p->rows, p->packed, begin, end, room, p->out);
+    p->kernels->logits(p->rows, p->packed, begin, end, room, scratch_of(p, m), p->out);
 }
 
 static void logits_work(void *p, fs_member m) { for_each_chunk(p, m, logits_chunk); }
@@ -339,12 +376,14 @@ int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const floa
     kernels->pack(weight, bias, rows->n_features, rows->n_classes, p.packed);
     p.out = logits;
     fs_team_run(p.num_threads, logits_work, &p);
-    free(memory);
+    fs_give_back_memory(memory);
     return FS_OK;
 }
 
-static void softmax_chunk(pass *p, void *room, ptrdiff_t chunk, ptrdiff_t begin, ptrdiff_t end) {
+static void softmax_chunk(pass *p, fs_member m, void *room, ptrdiff_t chunk, ptrdiff_t begin,
+                          ptrdiff_t end) {
     (void)chunk;
+    (void)m;
     p->kernels->softmax(p->logits, begin, end, p->rows->n_classes, p->log, room, p->out);
 }
 
@@ -360,6 +399,6 @@ int fs_softmax(const fs_kernels *kernels, const float *logits, ptrdiff_t n_rows,
     p.log = log;
     p.out = out;
     fs_team_run(p.num_threads, softmax_work, &p);
-    free(memory);
+    fs_give_back_memory(memory);
     return FS_OK;
 }

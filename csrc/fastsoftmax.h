@@ -78,24 +78,37 @@ typedef struct {
     void (*unpack)(const float *packed, ptrdiff_t n_features, ptrdiff_t n_classes, float *weight,
                    float *bias);
 
-    /* Residuals of the rows [begin, end) into the rooms, block_rows to each, and the losses of each
-     * room into its sums. The rows from `next` on are those that this thread will want after these,
-     * and are prefetched; next < 0: none. */
-    void (*residuals)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                      ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms, fs_sums *sums);
+    /* Of each thread, for each room that it works on at a time. */
+    ptrdiff_t (*scratch_floats)(ptrdiff_t n_features, ptrdiff_t n_classes);
+    /* The rows [begin, end) into the rooms, block_rows to each. The rows from `next` on are those
+     * that this thread will want after these, and are prefetched; next < 0: none. */
+    void (*take)(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t block_rows,
+                 ptrdiff_t next, const fs_rooms *rooms);
+    /* Logits of the rows in rooms, for one part of n_parts of the classes. */
+    void (*forward)(const fs_rows *rows, const float *packed, const fs_rooms *rooms, float *scratch,
+                    ptrdiff_t part, ptrdiff_t n_parts);
+    /* Logits -> residuals, and the losses of each room into its sums. */
+    void (*residuals)(const fs_rows *rows, const fs_rooms *rooms, fs_sums *sums);
     /* The gradient comes in tiles, each of them consecutive floats of the packed layout; the last
      * one is the bias. */
     ptrdiff_t (*n_tiles)(ptrdiff_t n_features, ptrdiff_t n_classes);
     ptrdiff_t (*tile_floats)(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile,
                              ptrdiff_t *offset);
-    /* grad (tile_floats,) = or += a tile of the gradient of the summed loss of the rows in rooms */
-    void (*gradient)(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, int accumulate,
-                     float *grad);
+    /* The first feature of a tile: those with the same one lie next to each other. */
+    ptrdiff_t (*tile_features)(ptrdiff_t n_classes, ptrdiff_t tile);
+    /* panel = the features of a tile, not the last one, of all rows in rooms: a copy, into scratch, that pays where
+     * by_panels says so. */
+    int (*by_panels)(ptrdiff_t n_classes);
+    void (*gather)(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, float *panel);
+    /* grad (tile_floats,) = or += a tile of the gradient of the summed loss of the rows in rooms,
+     * whose features are in the panel, or where they are if it is NULL */
+    void (*gradient)(const fs_rows *rows, const fs_rooms *rooms, const float *panel, ptrdiff_t tile,
+                     int accumulate, float *grad);
     void (*loss)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                 void *room, fs_sums *sums);
+                 void *room, float *scratch, fs_sums *sums);
     /* logits[begin:end], logits being (n_rows, K) */
     void (*logits)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                   void *room, float *logits);
+                   void *room, float *scratch, float *logits);
     /* out[begin:end] = softmax or log_softmax of logits[begin:end], each (n_rows, K) */
     void (*softmax)(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t n_classes,
                     int log, void *room, float *out);

@@ -13,63 +13,100 @@
  *     constant offsets from one pointer.
  */
 #include "backward.h"
+#include "columns.h"
 #include "forward.h"
 #include "softmax.h"
 #include "update.h"
 
 /* ---- the table's functions over rows [begin, end) ---- */
 
-static void residuals(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                      ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms, fs_sums *sums) {
+/* Of columns.h while the logits are computed, of a panel while the gradient is. */
+static ptrdiff_t scratch_floats(ptrdiff_t n_features, ptrdiff_t n_classes) {
+    return by_columns(n_features, n_classes) ? FS_BLOCK_ROWS * COLUMN_FEATURES
+           : by_panels(n_classes)            ? FS_BLOCK_ROWS * PANEL_FLOATS
+                                             : 0;
+}
+
+static void take(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t block_rows,
+                 ptrdiff_t next, const fs_rooms *rooms) {
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         const ptrdiff_t r = begin + i * block_rows, stop = min_of(r + block_rows, end);
         block *b = new_block(block_in(rooms, i), rows->n_features, rows->n_classes);
         take_rows(b, rows, r, stop, stop < end ? stop : next,
                   class_blocks(rows->n_classes) > 1 ? 2 * NEXT_ROWS : 3 * NEXT_ROWS);
     }
-    compute_logits(rooms, rows, packed);
+}
+
+static void compute_logits(const fs_rows *rows, const float *packed, const fs_rooms *rooms,
+                           float *scratch, ptrdiff_t part, ptrdiff_t n_parts) {
+    const ptrdiff_t n_blocks = class_blocks(rows->n_classes);
+    const ptrdiff_t begin = n_blocks * part / n_parts, end = n_blocks * (part + 1) / n_parts;
+    if (by_columns(rows->n_features, rows->n_classes))
+        forward_columns(rooms, rows, packed, begin, end, scratch);
+    else if (rows->row_type == FS_UINT8)
+        forward(rooms, rows, packed, begin, end, 1);
+    else
+        forward(rooms, rows, packed, begin, end, 0);
+}
+
+static void residuals(const fs_rows *rows, const fs_rooms *rooms, fs_sums *sums) {
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         block_loss(block_in(rooms, i), 1, &sums[i]);
         block_residuals(block_in(rooms, i), rows->scale);
     }
 }
 
-static void gradient(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, int accumulate,
-                     float *grad) {
+static void gather(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, float *panel) {
+    const ptrdiff_t f = tile / class_blocks(rows->n_classes) * FS_WIDE;
+    for (ptrdiff_t i = 0; i < rooms->n; i++) {
+        const block *b = block_in(rooms, i);
+        if (rows->row_type == FS_UINT8)
+            gather_rows(b, f, panel, UINT8_ROWS);
+        else
+            gather_rows(b, f, panel, FLOAT32_ROWS);
+        panel += round_up(b->n_rows, FS_WIDE) * PANEL_FLOATS;
+    }
+}
+
+static void gradient(const fs_rows *rows, const fs_rooms *rooms, const float *panel, ptrdiff_t tile,
+                     int accumulate, float *grad) {
     const int is_bias = tile == n_tiles(rows->n_features, rows->n_classes) - 1;
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         const block *b = block_in(rooms, i);
         const int add = accumulate || i > 0;
         if (is_bias)
             add_bias_gradient(b, grad, add);
+        else if (panel)
+            backward(b, panel, tile, grad, add, PANEL);
         else if (rows->row_type == FS_UINT8)
-            backward(b, tile, grad, add, 1);
+            backward(b, NULL, tile, grad, add, UINT8_ROWS);
         else
-            backward(b, tile, grad, add, 0);
+            backward(b, NULL, tile, grad, add, FLOAT32_ROWS);
+        if (panel) panel += round_up(b->n_rows, FS_WIDE) * PANEL_FLOATS;
     }
 }
 
 static void loss(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                 void *room, fs_sums *sums) {
+                 void *room, float *scratch, fs_sums *sums) {
     const fs_rooms only = {.first = room, .n = 1};
     block *b = new_block(room, rows->n_features, rows->n_classes);
     *sums = (fs_sums){0};
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
-        compute_logits(&only, rows, packed);
+        compute_logits(rows, packed, &only, scratch, 0, 1);
         block_loss(b, 0, sums);
     }
 }
 
 static void logits(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                   void *room, float *out) {
+                   void *room, float *scratch, float *out) {
     const fs_rooms only = {.first = room, .n = 1};
     block *b = new_block(room, rows->n_features, rows->n_classes);
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
-        compute_logits(&only, rows, packed);
+        compute_logits(rows, packed, &only, scratch, 0, 1);
         for (ptrdiff_t i = 0; i < b->n_rows; i++)
             for (ptrdiff_t k = 0; k < b->n_classes; k++)
                 out[(r + i) * b->n_classes + k] = b->z[k * FS_BLOCK_ROWS + i];
@@ -129,7 +166,13 @@ const fs_kernels FS_KERNELS = {
     .unpack = unpack,
     .n_tiles = n_tiles,
     .tile_floats = tile_floats,
+    .scratch_floats = scratch_floats,
+    .take = take,
+    .forward = compute_logits,
     .residuals = residuals,
+    .tile_features = tile_features,
+    .by_panels = by_panels,
+    .gather = gather,
     .gradient = gradient,
     .loss = loss,
     .logits = logits,

@@ -99,44 +99,65 @@ FS_INLINE vf v_load_u8(const uint8_t *p) {
 #    define FS_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
 #endif
 
-/* One level of a transposing sum: the lanes of a and b come in runs of `2 * half`, and go out in
- * runs of `half`, those of a first. log2(FS_LANES) levels sum FS_LANES vectors at once, with half
- * the shuffles of as many single sums. */
+/* One level of a transposition: the lanes of a and b come in runs of 2 * h, of which FS_LOWER takes
+ * the lower halves and FS_UPPER the upper ones, those of a first. h is a constant. */
 /* clang-format off */
 #if FS_LANES == 16
-#    define FS_HALVES(a, b, h)                                                                     \
-    (h == 8 ? FS_SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +           \
-              FS_SHUFFLE(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)       \
-   : h == 4 ? FS_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +         \
-              FS_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)         \
-   : h == 2 ? FS_SHUFFLE(a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) +         \
-              FS_SHUFFLE(a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31)         \
-            : FS_SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +        \
-              FS_SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31))
+#    define FS_LOWER(a, b, h)                                                                      \
+    (h == 8 ? FS_SHUFFLE(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23)             \
+   : h == 4 ? FS_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27)           \
+   : h == 2 ? FS_SHUFFLE(a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29)           \
+            : FS_SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30))
+#    define FS_UPPER(a, b, h)                                                                      \
+    (h == 8 ? FS_SHUFFLE(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)       \
+   : h == 4 ? FS_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)         \
+   : h == 2 ? FS_SHUFFLE(a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31)         \
+            : FS_SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31))
 #elif FS_LANES == 8
-#    define FS_HALVES(a, b, h)                                                                     \
-    (h == 4 ? FS_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +                                         \
-              FS_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15)                                         \
-   : h == 2 ? FS_SHUFFLE(a, b, 0, 1, 4, 5, 8, 9, 12, 13) +                                         \
-              FS_SHUFFLE(a, b, 2, 3, 6, 7, 10, 11, 14, 15)                                         \
-            : FS_SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14) +                                        \
-              FS_SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15))
+#    define FS_LOWER(a, b, h)                                                                      \
+    (h == 4 ? FS_SHUFFLE(a, b, 0, 1, 2, 3, 8, 9, 10, 11)                                           \
+   : h == 2 ? FS_SHUFFLE(a, b, 0, 1, 4, 5, 8, 9, 12, 13)                                           \
+            : FS_SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14))
+#    define FS_UPPER(a, b, h)                                                                      \
+    (h == 4 ? FS_SHUFFLE(a, b, 4, 5, 6, 7, 12, 13, 14, 15)                                         \
+   : h == 2 ? FS_SHUFFLE(a, b, 2, 3, 6, 7, 10, 11, 14, 15)                                         \
+            : FS_SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15))
 #else
-#    define FS_HALVES(a, b, h)                                                                     \
-    (h == 2 ? FS_SHUFFLE(a, b, 0, 1, 4, 5) + FS_SHUFFLE(a, b, 2, 3, 6, 7)                          \
-            : FS_SHUFFLE(a, b, 0, 2, 4, 6) + FS_SHUFFLE(a, b, 1, 3, 5, 7))
+#    define FS_LOWER(a, b, h)                                                                      \
+    (h == 2 ? FS_SHUFFLE(a, b, 0, 1, 4, 5) : FS_SHUFFLE(a, b, 0, 2, 4, 6))
+#    define FS_UPPER(a, b, h)                                                                      \
+    (h == 2 ? FS_SHUFFLE(a, b, 2, 3, 6, 7) : FS_SHUFFLE(a, b, 1, 3, 5, 7))
 #endif
 /* clang-format on */
 
-/* v[0..n) become their horizontal sums, in the lanes of v[0], v[1], ... in order. n is a constant. */
+/* v[0..n) become their horizontal sums, in the lanes of v[0], v[1], ... in order, with half the
+ * shuffles of as many single sums. n is a constant. */
 FS_INLINE void v_sum_each(vf *v, int n) {
     for (int half = FS_LANES / 2; half >= 1; half /= 2) {
         for (int i = 0; i < n; i += 2) {
-            vf b = i + 1 < n ? v[i + 1] : (vf){0};
-            v[i / 2] = FS_HALVES(v[i], b, half);
+            const vf a = v[i], b = i + 1 < n ? v[i + 1] : (vf){0};
+            v[i / 2] = FS_LOWER(a, b, half) + FS_UPPER(a, b, half);
         }
         n = (n + 1) / 2;
     }
+}
+
+/* The lane at which v_transpose puts what lies in vector i: i with its bits reversed. */
+FS_INLINE int v_transposed_lane(int i) {
+    int lane = 0;
+    for (int bit = 1; bit < FS_LANES; bit *= 2, i /= 2) lane = lane * 2 + i % 2;
+    return lane;
+}
+
+/* Lane l of vector i of a (FS_LANES, FS_LANES) matrix goes to lane v_transposed_lane(i) of vector l. */
+FS_INLINE void v_transpose(vf *v) {
+    for (int half = FS_LANES / 2; half >= 1; half /= 2)
+        for (int i = 0; i < FS_LANES; i++)
+            if (!(i & half)) {
+                const vf a = v[i], b = v[i + half];
+                v[i] = FS_LOWER(a, b, half);
+                v[i + half] = FS_UPPER(a, b, half);
+            }
 }
 
 /* To L2: an L1 of 32 KB has no room beside the weight of a class block. */

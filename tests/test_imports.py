@@ -36,7 +36,9 @@ DRIVER = {
     "chunks.h": {"fastsoftmax.h"},
     "dispatch.c": {"fastsoftmax.h"},
     "threads.c": {"fastsoftmax.h", "threads.h"},
-    "epoch.c": {"chunks.h", "fastsoftmax.h", "threads.h"},
+    "memory.h": set(),
+    "memory.c": {"fastsoftmax.h", "memory.h"},
+    "epoch.c": {"chunks.h", "fastsoftmax.h", "memory.h", "threads.h"},
 }
 
 HEAVY = {

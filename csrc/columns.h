@@ -1,0 +1,148 @@
+/* columns.h: rows -> logits where there are many classes: rows transposed, so that they lie in lanes.
+ *
+ * Each product is then a lane's own, where forward.h ends each FS_WIDE rows x FS_CLASSES classes
+ * with horizontal sums. With 64 features these take longer than the products; the transposition
+ * pays as soon as a few class blocks share it.
+ */
+#ifndef FS_COLUMNS_H
+#define FS_COLUMNS_H
+
+#include "block.h"
+
+enum { COLUMN_FEATURES = 256 }; /* transposed at a time: 64 KB of a block of rows */
+
+/* The rule: a transposition costs as much as n_features / FS_LANES horizontal sums. */
+static int by_columns(ptrdiff_t n_features, ptrdiff_t n_classes) {
+    return n_classes * FS_LANES >= n_features;
+}
+
+/* columns (features of the vectors [first, last), width) = those of the rows, the last row once
+ * more in the place of those that a vector lacks. width is n_rows, padded to FS_LANES. Meanwhile the
+ * rows that come after FS_LANES others are fetched: at last those of `after`, from after_first on. */
+FS_INLINE void transpose_rows(const block *b, ptrdiff_t first, ptrdiff_t last,
+                              const char *const *after, ptrdiff_t after_first, float *columns,
+                              const int is_uint8) {
+    const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
+    const ptrdiff_t width = round_up(b->n_rows, FS_LANES);
+    for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
+        const int is_last = r + FS_LANES >= b->n_rows;
+        const char *const *next = is_last ? after : b->row + r + FS_LANES;
+        const ptrdiff_t ahead = is_last ? (after_first - first) * vector_bytes : 0;
+        float *to = columns + r;
+        for (ptrdiff_t f = first; f < last; f++, to += FS_LANES * width) {
+            if (f * vector_bytes % LINE == 0)
+                for (int i = 0; i < FS_LANES; i++) v_prefetch(next[i] + f * vector_bytes + ahead);
+            vf v[FS_LANES];
+            for (int i = 0; i < FS_LANES; i++) {
+                const ptrdiff_t row = r + v_transposed_lane(i);
+                v[i] = f < b->n_full ? load_features(b->row[row], f, is_uint8)
+                                     : v_load(b->tail + row * FS_LANES);
+            }
+            v_transpose(v);
+            for (int i = 0; i < FS_LANES; i++) v_store(to + i * width, v[i]);
+        }
+    }
+}
+
+/* z (n, wide vectors of rows) = bias, or what it is, + scale * columns . w over n_vectors vectors of
+ * features, for the n classes of one class block: w is (n_vectors, n, FS_LANES). wide and n are
+ * constants where this is inlined. */
+FS_INLINE void columns_vectors(const float *columns, ptrdiff_t width, const float *w,
+                               ptrdiff_t n_vectors, const float *bias, float scale, float *z,
+                               const int wide, const int n) {
+    vf acc[FS_CLASSES * 4] = {0};
+    for (const float *end = w + n_vectors * n * FS_LANES; w < end; w += n * FS_LANES)
+        for (int lane = 0; lane < FS_LANES; lane++, columns += width) {
+            /* not an array: GCC 12 would keep it in memory */
+            const vf x0 = v_load(columns), x1 = wide > 1 ? v_load(columns + FS_LANES) : x0,
+                     x2 = wide > 2 ? v_load(columns + 2 * FS_LANES) : x0,
+                     x3 = wide > 3 ? v_load(columns + 3 * FS_LANES) : x0;
+            for (int k = 0; k < n; k++) {
+                const vf wk = v_set(w[k * FS_LANES + lane]);
+                vf *sum = acc + k * wide;
+                sum[0] = v_fma(x0, wk, sum[0]);
+                if (wide > 1) sum[1] = v_fma(x1, wk, sum[1]);
+                if (wide > 2) sum[2] = v_fma(x2, wk, sum[2]);
+                if (wide > 3) sum[3] = v_fma(x3, wk, sum[3]);
+            }
+        }
+    for (int k = 0; k < n; k++)
+        for (int i = 0; i < wide; i++) {
+            float *zk = z + k * FS_BLOCK_ROWS + i * FS_LANES;
+            v_store(zk, v_fma(v_set(scale), acc[k * wide + i], bias ? v_set(bias[k]) : v_load(zk)));
+        }
+}
+
+typedef void columns_function(const float *columns, ptrdiff_t width, const float *w,
+                              ptrdiff_t n_vectors, const float *bias, float scale, float *z);
+
+/* Not inlined into one large function, where GCC 12 would keep some of the registers in memory. */
+#define COLUMNS(n, wide)                                                                           \
+    static __attribute__((noinline)) void columns_##n##_##wide(                                    \
+        const float *columns, ptrdiff_t width, const float *w, ptrdiff_t n_vectors,                \
+        const float *bias, float scale, float *z) {                                                \
+        columns_vectors(columns, width, w, n_vectors, bias, scale, z, wide, n);                    \
+    }
+/* clang-format off */
+COLUMNS(1, 1) COLUMNS(1, 2) COLUMNS(1, 3) COLUMNS(1, 4)
+COLUMNS(2, 1) COLUMNS(2, 2) COLUMNS(2, 3) COLUMNS(2, 4)
+COLUMNS(3, 1) COLUMNS(3, 2) COLUMNS(3, 3) COLUMNS(3, 4)
+COLUMNS(4, 1) COLUMNS(4, 2) COLUMNS(4, 3) COLUMNS(4, 4)
+COLUMNS(5, 1) COLUMNS(5, 2) COLUMNS(5, 3) COLUMNS(5, 4)
+    /* clang-format on */
+
+    static columns_function *const columns_of[FS_CLASSES][4] = {
+        {columns_1_1, columns_1_2, columns_1_3, columns_1_4},
+        {columns_2_1, columns_2_2, columns_2_3, columns_2_4},
+        {columns_3_1, columns_3_2, columns_3_3, columns_3_4},
+        {columns_4_1, columns_4_2, columns_4_3, columns_4_4},
+        {columns_5_1, columns_5_2, columns_5_3, columns_5_4},
+};
+
+/* z of each room = logits of its rows, padded to FS_LANES, for the class blocks [begin, end).
+ * Features in ranges, of which each room's rows are transposed before the class blocks pass:
+ * columns is (rooms, COLUMN_FEATURES, FS_BLOCK_ROWS). */
+static void forward_columns(const fs_rooms *rooms, const fs_rows *rows, const float *packed,
+                            ptrdiff_t begin, ptrdiff_t end, float *columns) {
+    const ptrdiff_t n_classes = rows->n_classes, n_vectors = feature_vectors(rows->n_features);
+    const float *bias = packed + packed_bias_offset(rows->n_features, n_classes);
+    const ptrdiff_t step = COLUMN_FEATURES / FS_LANES,
+                    room_columns = COLUMN_FEATURES * FS_BLOCK_ROWS;
+    for (ptrdiff_t first = 0; first < n_vectors; first += step) {
+        const ptrdiff_t last = min_of(first + step, n_vectors);
+        for (ptrdiff_t i = 0; i < rooms->n; i++) {
+            const block *b = block_in(rooms, i);
+            const int is_last_room = i + 1 == rooms->n, is_last = last == n_vectors;
+            const char *const *after = !is_last_room ? block_in(rooms, i + 1)->row
+                                       : !is_last    ? block_in(rooms, 0)->row
+                                                     : b->next;
+            const ptrdiff_t after_first = !is_last_room ? first : !is_last ? last : 0;
+            float *to = columns + i * room_columns;
+            if (rows->row_type == FS_UINT8)
+                transpose_rows(b, first, last, after, after_first, to, 1);
+            else
+                transpose_rows(b, first, last, after, after_first, to, 0);
+        }
+        for (ptrdiff_t c = begin; c < end; c++) {
+            const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
+            const float *w = packed + (k * n_vectors + first * n) * FS_LANES;
+            const float *bias_k = first == 0 ? bias + k : NULL;
+            if (c + 1 < end) { /* too short a run for the CPU's own prefetcher */
+                const ptrdiff_t size = (last - first) * n * FS_LANES;
+                const float *next = packed + ((k + n) * n_vectors + first * n) * FS_LANES;
+                for (ptrdiff_t i = 0; i < size; i += LINE / (int)sizeof(float))
+                    v_prefetch(next + i);
+            }
+            for (ptrdiff_t i = 0; i < rooms->n; i++) {
+                const block *b = block_in(rooms, i);
+                const ptrdiff_t width = round_up(b->n_rows, FS_LANES);
+                for (ptrdiff_t r = 0; r < width; r += FS_WIDE * FS_LANES)
+                    columns_of[n - 1][min_of((width - r) / FS_LANES, FS_WIDE) - 1](
+                        columns + i * room_columns + r, width, w, last - first, bias_k, rows->scale,
+                        b->z + k * FS_BLOCK_ROWS + r);
+            }
+        }
+    }
+}
+
+#endif
