@@ -67,9 +67,19 @@ CONTENDERS = [
     *(_ours(rows, isa=isa) for rows in ROWS for isa in ISAS),
     *(_peer("torch_tuned_split", "PyTorch tuned, products split", rows) for rows in ROWS),
     *(_peer("torch_tuned", "PyTorch tuned by hand", rows) for rows in ROWS),
+    _peer("torch_rows", "PyTorch tuned, logits as rows", "float32"),
     _peer("numpy_blas", "NumPy/OpenBLAS by hand"),
     _peer("torch_linear_cross_entropy", "PyTorch linear_cross_entropy"),
     _peer("torch_eager", "PyTorch eager, data in memory"),
     _limit("read", "limit: reading the float32 rows"),
     _limit("fma", "limit: the multiply-adds"),
+]
+
+# Of the table of shapes: ours, and each peer that is the best one at some of them.
+GRID = [
+    _ours("float32"),
+    _peer("torch_tuned_split", "PyTorch tuned, products split", "float32"),
+    _peer("torch_tuned", "PyTorch tuned by hand", "float32"),
+    _peer("torch_rows", "PyTorch tuned, logits as rows", "float32"),
+    _peer("numpy_blas", "NumPy/OpenBLAS by hand"),
 ]
