@@ -68,6 +68,7 @@ CONTENDERS = [
     *(_peer("torch_tuned_split", "PyTorch tuned, products split", rows) for rows in ROWS),
     *(_peer("torch_tuned", "PyTorch tuned by hand", rows) for rows in ROWS),
     _peer("torch_rows", "PyTorch tuned, logits as rows", "float32"),
+    *(_peer("jax_scan", "JAX, jit and scan", rows) for rows in ROWS),
     _peer("numpy_blas", "NumPy/OpenBLAS by hand"),
     _peer("torch_linear_cross_entropy", "PyTorch linear_cross_entropy"),
     _peer("torch_eager", "PyTorch eager, data in memory"),
@@ -81,5 +82,6 @@ GRID = [
     _peer("torch_tuned_split", "PyTorch tuned, products split", "float32"),
     _peer("torch_tuned", "PyTorch tuned by hand", "float32"),
     _peer("torch_rows", "PyTorch tuned, logits as rows", "float32"),
+    _peer("jax_scan", "JAX, jit and scan", "float32"),
     _peer("numpy_blas", "NumPy/OpenBLAS by hand"),
 ]

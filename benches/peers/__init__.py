@@ -15,7 +15,7 @@ class NotAvailable(Exception):
 
 
 class Contender:
-    """Trains `weight` (K, D) and `bias` (K,), which are NumPy arrays, in place."""
+    """Trains `weight` (K, D) and `bias` (K,), which NumPy can read."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
@@ -68,7 +68,7 @@ class Contender:
     def _check_trained(self, truth: Trained) -> None:
         for name in ("weight", "bias"):
             start, end = getattr(self.data, name), getattr(truth, name)
-            error = np.abs(getattr(self, name) - end).max() / np.abs(end - start).max()
+            error = np.abs(np.asarray(getattr(self, name)) - end).max() / np.abs(end - start).max()
             assert error < self.data.job.tolerance, (
                 f"{name} is off by {error:.1e} of the distance trained"
             )
