@@ -70,6 +70,8 @@ CONTENDERS = [
     _peer("torch_rows", "PyTorch tuned, logits as rows", "float32"),
     *(_peer("jax_scan", "JAX, jit and scan", rows) for rows in ROWS),
     _peer("numpy_blas", "NumPy/OpenBLAS by hand"),
+    _peer("tf_function", "TensorFlow, tf.function of the epoch"),
+    _peer("keras_fit", "Keras fit"),
     _peer("torch_linear_cross_entropy", "PyTorch linear_cross_entropy"),
     _peer("torch_eager", "PyTorch eager, data in memory"),
     _limit("read", "limit: reading the float32 rows"),
