@@ -21,7 +21,15 @@ from benches.contenders import Spec
 from benches.shapes import Job
 
 ROUNDS, WARMUP = 15, 1
-REPEATS = {"epoch": 1, "step": 200}  # in each round
+# in each round
+REPEATS = {
+    "epoch": 1,
+    "step": 200,
+    "epoch_evaluate": 1,
+    "evaluate": 4,
+    "predict": 4,
+    "sgd_step": 1000,
+}
 
 ROOT = Path(__file__).parents[1]
 # At the end of the path, so that an installed fastsoftmax comes before the folder of its source.

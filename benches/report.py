@@ -16,9 +16,9 @@ from statistics import median
 
 from cpuinfo import get_cpu_info
 
-from benches import grid, heatmap, shapes
+from benches import evaluation, fit, grid, heatmap, shapes
 from benches.alternate import ROUNDS, WARMUP, Race
-from benches.contenders import CONTENDERS, GRID, THREADS, Spec
+from benches.contenders import CONTENDERS, EVALUATION, GRID, THREADS, Spec
 from benches.picture import draw
 from benches.shapes import BOOK, Job
 
@@ -78,6 +78,12 @@ def job_text(job: Job, rounds: int) -> str:
     )
 
 
+def not_run(race: Race) -> list[str]:
+    """One paragraph, or none."""
+    names = [f"- {child.spec.label}: {child.skip}" for child in race.skipped()]
+    return ["Not run:\n\n" + "\n".join(names)] if names else []
+
+
 def book(rounds: int, load: float, output: Path) -> str:
     """One epoch of the book's job by everyone."""
     with Race(CONTENDERS) as race:
@@ -86,13 +92,10 @@ def book(rounds: int, load: float, output: Path) -> str:
             sys.exit("\n".join(race.errors()))
         seconds = race.seconds("epoch", rounds, WARMUP)
         times = {race.children[name].spec: values for name, values in seconds.items()}
-        skipped = [f"- {child.spec.label}: {child.skip}" for child in race.skipped()]
+        absent = not_run(race)
         title, caption = job_text(BOOK, rounds), f"{machine(load)} {versions(race)}."
     draw(times, title, caption, output / "report.png")
-    parts = [title, caption, table(times), "![](report.png)"]
-    if skipped:
-        parts.append("Not run:\n\n" + "\n".join(skipped))
-    return "\n\n".join(parts)
+    return "\n\n".join([title, caption, table(times), "![](report.png)", *absent])
 
 
 def table_of_shapes(rounds: int, load: float, output: Path) -> str:
@@ -100,9 +103,23 @@ def table_of_shapes(rounds: int, load: float, output: Path) -> str:
     with Race(GRID) as race:
         results = grid.run(shapes.grid(), rounds, race)
         caption = f"{machine(load)} {versions(race)}. {rounds} rounds."
+        absent = not_run(race)
     grid.save(results, output / "shapes.csv")
     heatmap.draw(results, output / "shapes.png")
-    return "\n\n".join([grid.summary(results), caption, "![](shapes.png)", grid.tables(results)])
+    tables = grid.tables(results)
+    return "\n\n".join([grid.summary(results), caption, "![](shapes.png)", tables, *absent])
+
+
+def evaluations(rounds: int, load: float, output: Path) -> str:
+    """Evaluation and small steps of ours."""
+    with Race(EVALUATION) as race:
+        text = evaluation.write(race, rounds)
+        return f"{text}\n\n{machine(load)} {versions(race)}."
+
+
+def fits(rounds: int, load: float, output: Path) -> str:
+    """Ours against scikit-learn, which solves the problem by another method."""
+    return f"{fit.write(rounds)}\n\n{machine(load)}"
 
 
 @dataclass(frozen=True)
@@ -116,6 +133,8 @@ class Section:
 
 SECTIONS = {
     "book": Section("The book's epoch", book, ROUNDS),
+    "evaluation": Section("Evaluation and small steps", evaluations, ROUNDS),
+    "fit": Section("A fit, from start to end", fits, 1),
     "shapes": Section("The table of shapes", table_of_shapes, grid.ROUNDS),
 }
 

@@ -32,6 +32,11 @@ BOOK = Job("book", n_rows=60_000, n_features=784, n_classes=10, batch_size=256, 
 
 JOBS = [BOOK]
 
+# What is evaluated: the book's test rows, and its training rows. And the smallest usual batch.
+TEST_ROWS = Job("10,000 rows", 10_000, 784, 10, 256, lr=0.1, tasks=("epoch",))
+TRAIN_ROWS = Job("60,000 rows", 60_000, 784, 10, 256, lr=0.1, tasks=("epoch",))
+SMALL_STEP = Job("small step", 32, 784, 10, 32, lr=0.1, tasks=("step",))
+
 # Small enough for a smoke run; its last batch is partial too (7 * 256 + 208).
 SMOKE = Job("smoke", n_rows=2_000, n_features=784, n_classes=10, batch_size=256, lr=0.1)
 

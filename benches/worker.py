@@ -37,7 +37,20 @@ def step(contender: Contender, rng: np.random.Generator) -> Callable[[], object]
     return lambda: contender.step(batch)
 
 
-TASKS = {"epoch": epoch, "step": step}
+def epoch_evaluate(contender: Any, rng: np.random.Generator) -> Callable[[], object]:
+    """One epoch in a new random order, and then the loss and accuracy of the test rows."""
+    train = epoch(contender, rng)
+    return lambda: (train(), contender.evaluate_test())
+
+
+TASKS: dict[str, Callable[[Any, np.random.Generator], Callable[[], object]]] = {
+    "epoch": epoch,
+    "step": step,
+    "epoch_evaluate": epoch_evaluate,
+    "evaluate": lambda contender, rng: contender.evaluate,
+    "predict": lambda contender, rng: contender.predict,
+    "sgd_step": lambda contender, rng: contender.sgd_step,
+}
 
 
 def seconds_of(work: Callable[[], object], count: int) -> float:
