@@ -14,9 +14,9 @@ SMALL = [shapes.shape(64, 10, 256), shapes.shape(64, 3, shapes.ALL_ROWS)]
 
 @pytest.mark.skipif("not config.getoption('benchmark_disable')", reason="times small shapes only")
 def test_grid() -> None:
-    with Race(GRID) as race:
+    with Race([GRID[0], GRID[-1]]) as race:  # test_epoch.py runs the others, which start slowly
         results = grid.run(SMALL, 1, race)
-        assert [len(r.peers) for r in results] == [len(GRID) - 1 - len(race.skipped())] * 2
+        assert [list(r.peers) for r in results] == [["numpy-blas"]] * 2
     text = grid.tables(results)
     assert "B = 256" in text and "B = all" in text
     for result in results:
