@@ -1,7 +1,8 @@
 # Everything from a fresh clone: each target sets up what it needs in .venv.
 #   make train   the main job: softmax regression on Fashion-MNIST
 #   make test    the tests, the comparison with PyTorch included
-#   make bench   ours against its peers and the limits of this machine
+#   make bench   ours against its peers and the limits of this machine, some 20 minutes;
+#                make bench EXTRA=bench installs JAX, TensorFlow, Keras and scikit-learn for it
 #   make lint    ruff and mypy
 #   make instructions   instruction counts of the kernels against those recorded (valgrind)
 
@@ -23,7 +24,8 @@ test: $(VENV)/installed-test
 	$(BIN)/pytest --doctest-modules --pyargs fastsoftmax
 	$(BIN)/pytest benches --benchmark-disable
 
-bench: $(VENV)/installed-test
+EXTRA ?= test
+bench: $(VENV)/installed-$(EXTRA)
 	$(BIN)/python -m benches.report
 
 instructions: $(VENV)/installed-test
@@ -43,6 +45,10 @@ $(VENV)/installed: $(VENV)/bin/python $(SOURCES)
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install --quiet '.[test]'
+	@touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed
+	$(BIN)/pip install --quiet '.[bench]'
 	@touch $@
 
 $(VENV)/installed-lint: $(VENV)/installed

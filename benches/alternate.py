@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,15 @@ from benches.contenders import Spec
 from benches.shapes import Job
 
 ROUNDS, WARMUP = 15, 1
-REPEATS = {"epoch": 1, "step": 200}  # in each round
+# in each round
+REPEATS = {
+    "epoch": 1,
+    "step": 200,
+    "epoch_evaluate": 1,
+    "evaluate": 4,
+    "predict": 4,
+    "sgd_step": 1000,
+}
 
 ROOT = Path(__file__).parents[1]
 # At the end of the path, so that an installed fastsoftmax comes before the folder of its source.
@@ -30,14 +39,10 @@ START = "import sys; sys.path.append({!r}); from benches.worker import main; mai
 class Child:
     """The process of one contender."""
 
-    def __init__(self, spec: Spec, job: Job, folder: Path) -> None:
+    def __init__(self, spec: Spec, folder: Path) -> None:
         self.spec = spec
-        request = {
-            "module": spec.module,
-            "options": spec.options,
-            "job": asdict(job),
-            "folder": str(folder),
-        }
+        self.folder = folder
+        request = {"module": spec.module, "options": spec.options}
         self.process = subprocess.Popen(
             [sys.executable, "-c", START.format(str(ROOT)), json.dumps(request)],
             cwd=folder,
@@ -49,10 +54,12 @@ class Child:
         self.skip = self.error = ""
         self.about: dict[str, str] = {}
 
-    def wait_ready(self) -> None:
+    def load(self, job: Job) -> None:
         """Until it has checked its result; or `skip` says why it cannot run, `error` how it
         failed."""
-        message = self._read()
+        if self.skip:
+            return
+        message = self._ask(job=asdict(job), folder=str(self.folder))
         self.skip, self.error = message.get("skip", ""), message.get("error", "")
         self.about = message.get("about", {})
 
@@ -62,9 +69,7 @@ class Child:
 
     def seconds(self, task: str, count: int) -> float:
         """What it measured of one epoch or step, over `count` of them."""
-        assert self.process.stdin is not None
-        print(task, count, file=self.process.stdin, flush=True)
-        message = self._read()
+        message = self._ask(task=task, count=count)
         if "error" in message:
             raise RuntimeError(f"{self.spec.name}: {message['error']}")
         return float(message["seconds"])
@@ -72,30 +77,43 @@ class Child:
     def close(self) -> None:
         self.process.communicate()  # the end of its stdin is the end of its loop
 
-    def _read(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+    def _ask(self, **order: Any) -> dict[str, Any]:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        line = ""
+        with suppress(BrokenPipeError):
+            print(json.dumps(order), file=self.process.stdin, flush=True)
+            line = self.process.stdout.readline()
         if not line:
             return {"error": f"the process ended with {self.process.wait()}"}
         return dict(json.loads(line))
 
 
 class Race:
-    """The children of one job, as a context: they end with it."""
+    """The children of some contenders, as a context: they end with it."""
 
-    def __init__(self, job: Job, specs: Iterable[Spec]) -> None:
-        self.job = job
+    def __init__(self, specs: Iterable[Spec]) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        folder = Path(self.folder.name)
-        data.save(data.make(job), folder)
-        self.children: dict[str, Child] = {}
-        for spec in specs:
-            # One after the other: their checks would need all their memory at once.
-            child = self.children[spec.name] = Child(spec, job, folder)
-            child.wait_ready()
+        self.children = {spec.name: Child(spec, Path(self.folder.name)) for spec in specs}
 
-    def seconds(self, task: str, rounds: int, warmup: int) -> dict[str, list[float]]:
-        """Of one epoch or step, for each contender that is ready, round by round."""
+    def load(self, job: Job) -> None:
+        """Every child takes this job instead of its last one, and checks it."""
+        data.save(data.make(job), Path(self.folder.name))
+        for child in self.children.values():
+            # One after the other: their checks would need all their memory at once.
+            child.load(job)
+
+    def errors(self) -> list[str]:
+        """Of those that failed at the job."""
+        return [f"{c.spec.name}: {c.error}" for c in self.children.values() if c.error]
+
+    def skipped(self) -> list[Child]:
+        return [c for c in self.children.values() if c.skip]
+
+    def seconds(
+        self, task: str, rounds: int, warmup: int, count: int | None = None
+    ) -> dict[str, list[float]]:
+        """Of one epoch or step, for each contender that is ready, round by round; of the mean
+        over `count` of them, or as REPEATS says."""
         times: dict[str, list[float]] = {
             name: []
             for name, child in self.children.items()
@@ -103,7 +121,7 @@ class Race:
         }
         for _ in range(warmup + rounds):
             for name, seconds in times.items():
-                seconds.append(self.children[name].seconds(task, REPEATS[task]))
+                seconds.append(self.children[name].seconds(task, count or REPEATS[task]))
         return {name: seconds[warmup:] for name, seconds in times.items()}
 
     def __enter__(self) -> "Race":

@@ -34,7 +34,9 @@ def timed(
 
         @cache
         def race(job: Job) -> Race:
-            return stack.enter_context(Race(SMOKE if smoke else job, specs.values()))
+            started = stack.enter_context(Race(specs.values()))
+            started.load(SMOKE if smoke else job)
+            return started
 
         @cache
         def seconds(job: Job, task: str) -> dict[str, list[float]]:

@@ -44,6 +44,13 @@ def _ours(rows: str, threads: int = THREADS, isa: str = "") -> Spec:
     return Spec(name, "ours", "ours", label, options, {**OURS_ENV, "FASTSOFTMAX_ISA": isa})
 
 
+def _evaluation(rows: str) -> Spec:
+    tasks = "epoch", "epoch_evaluate", "evaluate", "predict", "sgd_step"
+    options = {"rows": rows, "threads": THREADS}
+    label = f"fastsoftmax, {rows} rows"
+    return Spec(f"ours-{rows}", "ours", "evaluation", label, options, OURS_ENV, tasks)
+
+
 def _peer(module: str, label: str, rows: str | None = None) -> Spec:
     name = module.replace("_", "-")
     if rows is None:
@@ -53,9 +60,15 @@ def _peer(module: str, label: str, rows: str | None = None) -> Spec:
     )
 
 
-def _limit(limit: str, label: str) -> Spec:
+def _limit(limit: str, label: str, task: str = "epoch") -> Spec:
     options = {"limit": limit, "threads": THREADS}
-    return Spec(f"limit-{limit}", "limit", "limits", label, options, OURS_ENV, ("epoch",))
+    return Spec(f"limit-{limit}", "limit", "limits", label, options, OURS_ENV, (task,))
+
+
+def _read_in_order(rows: str) -> Spec:
+    options = {"limit": "read-in-order", "threads": THREADS, "rows": rows}
+    label = f"limit: reading the {rows} rows in order"
+    return Spec(f"limit-{rows}", "limit", "limits", label, options, OURS_ENV, ("evaluate",))
 
 
 ISAS = ["x86-64-v2", "x86-64-v3", "x86-64-v4"]
@@ -67,9 +80,30 @@ CONTENDERS = [
     *(_ours(rows, isa=isa) for rows in ROWS for isa in ISAS),
     *(_peer("torch_tuned_split", "PyTorch tuned, products split", rows) for rows in ROWS),
     *(_peer("torch_tuned", "PyTorch tuned by hand", rows) for rows in ROWS),
+    _peer("torch_rows", "PyTorch tuned, logits as rows", "float32"),
+    *(_peer("jax_scan", "JAX, jit and scan", rows) for rows in ROWS),
     _peer("numpy_blas", "NumPy/OpenBLAS by hand"),
+    _peer("tf_function", "TensorFlow, tf.function of the epoch"),
+    _peer("keras_fit", "Keras fit"),
     _peer("torch_linear_cross_entropy", "PyTorch linear_cross_entropy"),
     _peer("torch_eager", "PyTorch eager, data in memory"),
     _limit("read", "limit: reading the float32 rows"),
     _limit("fma", "limit: the multiply-adds"),
+]
+
+# Of the table of shapes: ours, and each peer that is the best one at some of them.
+GRID = [
+    _ours("float32"),
+    _peer("torch_tuned_split", "PyTorch tuned, products split", "float32"),
+    _peer("torch_tuned", "PyTorch tuned by hand", "float32"),
+    _peer("torch_rows", "PyTorch tuned, logits as rows", "float32"),
+    _peer("jax_scan", "JAX, jit and scan", "float32"),
+    _peer("numpy_blas", "NumPy/OpenBLAS by hand"),
+]
+
+# Of evaluation, against its limits; ours does the small step too.
+EVALUATION = [
+    *(_evaluation(rows) for rows in ROWS),
+    *(_read_in_order(rows) for rows in ROWS),
+    _limit("fma", "limit: the multiply-adds", "evaluate"),
 ]

@@ -3,7 +3,7 @@
 Made once in the parent and saved to a temporary folder, whence every contender loads them.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +33,19 @@ class Data:
     target: NDArray[np.int64]  # (N,)
     weight: NDArray[np.float32]  # (K, D)
     bias: NDArray[np.float32]  # (K,)
-    order: NDArray[np.int64]  # (N,): of the checked epoch
-    epoch: Trained
-    steps: Trained  # after the first CHECKED_STEPS batches, rows in their own order
+    order: NDArray[np.int64]  # (N,)
+    epoch: Trained | None  # None: not a task of this job
+    steps: Trained | None  # after the first `checked_steps` batches, rows in their own order
+
+    @property
+    def checked_order(self) -> NDArray[np.int64]:
+        """The order of the checked epoch, or of its first batches if they are all we check."""
+        batches = self.job.checked_batches
+        return self.order if batches is None else self.order[: batches * self.job.batch_size]
+
+    @property
+    def checked_steps(self) -> int:
+        return min(CHECKED_STEPS, self.job.n_rows // self.job.batch_size)
 
     def rows(self, dtype: str) -> NDArray[np.float32] | NDArray[np.uint8]:
         """The features as float32 in [0, 1], or as the uint8 pixels themselves."""
@@ -57,9 +67,12 @@ def make(job: Job) -> Data:
     weight = 0.01 * rng.standard_normal((job.n_classes, job.n_features), dtype=np.float32)
     bias = np.zeros(job.n_classes, dtype=np.float32)
     order = rng.permutation(job.n_rows)
-    first = np.arange(CHECKED_STEPS * job.batch_size)
     start = job, pixels, target, weight, bias
-    return Data(*start, order, epoch=train(*start, order), steps=train(*start, first))
+    made = Data(*start, order, epoch=None, steps=None)
+    first = np.arange(made.checked_steps * job.batch_size)
+    orders = {"epoch": made.checked_order, "step": first}
+    epoch, steps = (train(*start, orders[t]) if t in job.tasks else None for t in orders)
+    return replace(made, epoch=epoch, steps=steps)
 
 
 def train(
@@ -93,7 +106,10 @@ def save(data: Data, folder: Path) -> None:
     for name in ("pixels", "target", "weight", "bias", "order"):
         np.save(folder / f"{name}.npy", getattr(data, name))
     for name in ("epoch", "steps"):
-        np.savez(folder / f"{name}.npz", **asdict(getattr(data, name)))
+        truth = getattr(data, name)
+        (folder / f"{name}.npz").unlink(missing_ok=True)  # the last job's
+        if truth is not None:
+            np.savez(folder / f"{name}.npz", **asdict(truth))
 
 
 def load(job: Job, folder: Path) -> Data:
@@ -102,10 +118,13 @@ def load(job: Job, folder: Path) -> Data:
         name: np.load(folder / f"{name}.npy")
         for name in ("pixels", "target", "weight", "bias", "order")
     }
-    truths = {}
-    for name in ("epoch", "steps"):
-        with np.load(folder / f"{name}.npz") as saved:
-            truths[name] = Trained(
-                saved["weight"], saved["bias"], float(saved["loss"]), int(saved["correct"])
-            )
-    return Data(job, **arrays, **truths)
+    return Data(
+        job, **arrays, epoch=_truth(folder / "epoch.npz"), steps=_truth(folder / "steps.npz")
+    )
+
+
+def _truth(path: Path) -> Trained | None:
+    if not path.exists():
+        return None
+    with np.load(path) as saved:
+        return Trained(saved["weight"], saved["bias"], float(saved["loss"]), int(saved["correct"]))

@@ -1,6 +1,7 @@
 """The child process of one contender: checks its result, then answers each order with a time.
 
-The parent writes a line like "epoch 1" or "step 200" to stdin, and reads a line of JSON.
+Orders come to stdin, one line of JSON each: ``{"job": ..., "folder": ...}`` to load a job in
+place of the last one, ``{"task": "epoch", "count": 1}`` to time it. Each is answered by one line.
 """
 
 import importlib
@@ -36,7 +37,20 @@ def step(contender: Contender, rng: np.random.Generator) -> Callable[[], object]
     return lambda: contender.step(batch)
 
 
-TASKS = {"epoch": epoch, "step": step}
+def epoch_evaluate(contender: Any, rng: np.random.Generator) -> Callable[[], object]:
+    """One epoch in a new random order, and then the loss and accuracy of the test rows."""
+    train = epoch(contender, rng)
+    return lambda: (train(), contender.evaluate_test())
+
+
+TASKS: dict[str, Callable[[Any, np.random.Generator], Callable[[], object]]] = {
+    "epoch": epoch,
+    "step": step,
+    "epoch_evaluate": epoch_evaluate,
+    "evaluate": lambda contender, rng: contender.evaluate,
+    "predict": lambda contender, rng: contender.predict,
+    "sgd_step": lambda contender, rng: contender.sgd_step,
+}
 
 
 def seconds_of(work: Callable[[], object], count: int) -> float:
@@ -60,36 +74,46 @@ def settle() -> None:
             return
 
 
-def serve(request: dict[str, Any], reply: Callable[..., None]) -> None:
-    """Sets the contender up, checks it, and takes the parent's orders until stdin ends."""
+def prepare(request: dict[str, Any], order: dict[str, Any]) -> Contender:
+    """The contender, set up for a job and checked."""
     module = importlib.import_module(f"benches.peers.{request['module']}")
-    loaded = data.load(Job(**request["job"]), Path(request["folder"]))
-    contender = module.Contender(loaded, **request["options"])
+    loaded = data.load(Job(**order["job"]), Path(order["folder"]))
+    contender: Contender = module.Contender(loaded, **request["options"])
     contender.check()
     settle()
-    reply(about=contender.about())
-    rng = np.random.default_rng(loaded.job.seed)  # the same orders for every contender
+    return contender
+
+
+def serve(request: dict[str, Any], reply: Callable[..., None]) -> None:
+    """Takes the parent's orders until stdin ends: a job to prepare for, or a task to time."""
+    contender = rng = None
     for line in sys.stdin:
-        task, count = line.split()
-        contender.reset()
-        seconds = seconds_of(TASKS[task](contender, rng), int(count))
-        settle()
-        reply(seconds=seconds)
+        order = json.loads(line)
+        try:
+            if "job" in order:
+                contender = None  # its memory goes before the next is loaded
+                contender = prepare(request, order)
+                rng = np.random.default_rng(contender.data.job.seed)  # one order for them all
+                reply(about=contender.about())
+            else:
+                assert contender is not None and rng is not None
+                contender.reset()
+                seconds = seconds_of(TASKS[order["task"]](contender, rng), order["count"])
+                settle()
+                reply(seconds=seconds)
+        except NotAvailable as reason:
+            reply(skip=str(reason))
+        except ModuleNotFoundError as error:
+            reply(skip=f"{error.name} is not installed")
+        except Exception:
+            reply(error=traceback.format_exc())
 
 
 def main() -> None:
     # What the libraries print goes to stderr: stdout is the parent's.
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-
-    def reply(**message: Any) -> None:
-        print(json.dumps(message), file=replies, flush=True)
-
-    try:
-        serve(json.loads(sys.argv[1]), reply)
-    except NotAvailable as reason:
-        reply(skip=str(reason))
-    except ModuleNotFoundError as error:
-        reply(skip=f"{error.name} is not installed")
-    except Exception:
-        reply(error=traceback.format_exc())
+    serve(
+        json.loads(sys.argv[1]),
+        lambda **message: print(json.dumps(message), file=replies, flush=True),
+    )

@@ -5,11 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benches.data import CHECKED_STEPS, Data, Trained
+from benches.data import Data, Trained
 
-# Of the distance trained. Float32 arithmetic is off by 5e-7 (bias 2e-6), two rows swapped between
-# batches by 9e-5, a last batch averaged over the wrong number of rows by 2e-2.
-TOLERANCE = 1e-5
+TOLERANCE = 1e-5  # of sums in float64
 
 
 class NotAvailable(Exception):
@@ -17,7 +15,7 @@ class NotAvailable(Exception):
 
 
 class Contender:
-    """Trains `weight` (K, D) and `bias` (K,), which are NumPy arrays, in place."""
+    """Trains `weight` (K, D) and `bias` (K,), which NumPy can read."""
 
     def __init__(self, data: Data) -> None:
         self.data = data
@@ -51,22 +49,26 @@ class Contender:
 
     def check(self) -> None:
         """Assert that an epoch, and a few steps, end where float64 NumPy ends."""
-        self.reset()
-        totals = self.epoch(self.data.order)
-        self._check_trained(self.data.epoch)
-        if totals is not None:
-            loss, correct = totals
-            assert abs(loss / self.data.epoch.loss - 1) < TOLERANCE, loss
-            # a tie between two logits may fall either way in float32
-            assert abs(correct - self.data.epoch.correct) <= 2, correct
-        self.reset()
-        size = self.data.job.batch_size
-        for i in range(CHECKED_STEPS):
-            self.step(self.batch(i * size, (i + 1) * size))
-        self._check_trained(self.data.steps)
+        if self.data.epoch is not None:
+            self.reset()
+            totals = self.epoch(self.data.checked_order)
+            self._check_trained(self.data.epoch)
+            if totals is not None:
+                loss, correct = totals
+                assert abs(loss / self.data.epoch.loss - 1) < TOLERANCE, loss
+                # a tie between two logits may fall either way in float32
+                assert abs(correct - self.data.epoch.correct) <= 2, correct
+        if self.data.steps is not None:
+            self.reset()
+            size = self.data.job.batch_size
+            for i in range(self.data.checked_steps):
+                self.step(self.batch(i * size, (i + 1) * size))
+            self._check_trained(self.data.steps)
 
     def _check_trained(self, truth: Trained) -> None:
         for name in ("weight", "bias"):
             start, end = getattr(self.data, name), getattr(truth, name)
-            error = np.abs(getattr(self, name) - end).max() / np.abs(end - start).max()
-            assert error < TOLERANCE, f"{name} is off by {error:.1e} of the distance trained"
+            error = np.abs(np.asarray(getattr(self, name)) - end).max() / np.abs(end - start).max()
+            assert error < self.data.job.tolerance, (
+                f"{name} is off by {error:.1e} of the distance trained"
+            )

@@ -1,4 +1,4 @@
-"""The PyTorch loop that an expert would write: the one to beat.
+"""The PyTorch loop that an expert would write.
 
 No autograd, and every buffer is allocated once. What each choice is worth, in ms per epoch on a
 two-core Zen 4 (on a two-core Intel machine in brackets, where measured there):

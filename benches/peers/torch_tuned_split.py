@@ -23,7 +23,8 @@ class Buffers(torch_tuned.Buffers):
         m, n = gcd(size, ROW_BLOCKS), gcd(n_features, FEATURE_BLOCKS)
         self.x_blocks = m, size // m, n_features
         self.logits_blocks = torch.empty(m, n_classes, size // m)
-        self.logits_rows = self.logits_blocks.transpose(0, 1)
+        self.logits_rows = self.logits_blocks.transpose(0, 1)  # (K, m, B / m)
+        self.logits_as_rows = self.logits.view(self.logits_rows.shape)
         self.d_blocks = self.d.expand(n, n_classes, size)
         self.grad_shape = size, n, n_features // n
         self.grad_blocks = torch.empty(n, n_classes, n_features // n)
@@ -45,7 +46,9 @@ class Contender(torch_tuned.Contender):
         x_blocks = x.view(buffers.x_blocks).transpose(1, 2)
         w_blocks = self.w.expand(len(z), *self.w.shape)
         torch.baddbmm(self.b_block, w_blocks, x_blocks, alpha=self.scale, out=z)
-        torch.softmax(buffers.logits_rows.reshape(buffers.d.shape), 0, out=buffers.d)
+        # Not by reshape: the memory of a large copy would come fresh from the kernel each time.
+        buffers.logits_as_rows.copy_(buffers.logits_rows)
+        torch.softmax(buffers.logits, 0, out=buffers.d)
 
     def update(self, buffers: Buffers, x: torch.Tensor, lr: float) -> None:
         x_blocks = x.view(buffers.grad_shape).transpose(0, 1)
