@@ -99,11 +99,11 @@ COLUMNS(5, 1) COLUMNS(5, 2) COLUMNS(5, 3) COLUMNS(5, 4)
         {columns_5_1, columns_5_2, columns_5_3, columns_5_4},
 };
 
-/* z of each room = logits of its rows, padded to FS_LANES, for the class blocks [begin, end).
- * Features in ranges, of which each room's rows are transposed before the class blocks pass:
- * columns is (rooms, COLUMN_FEATURES, FS_BLOCK_ROWS). */
+/* z of each room = logits of its rows, padded to FS_LANES, features in ranges, of which
+ * each room's rows are transposed before all class blocks pass: columns is (rooms, COLUMN_FEATURES,
+ * FS_BLOCK_ROWS). */
 static void forward_columns(const fs_rooms *rooms, const fs_rows *rows, const float *packed,
-                            ptrdiff_t begin, ptrdiff_t end, float *columns) {
+                            float *columns) {
     const ptrdiff_t n_classes = rows->n_classes, n_vectors = feature_vectors(rows->n_features);
     const float *bias = packed + packed_bias_offset(rows->n_features, n_classes);
     const ptrdiff_t step = COLUMN_FEATURES / FS_LANES,
@@ -123,11 +123,12 @@ static void forward_columns(const fs_rooms *rooms, const fs_rows *rows, const fl
             else
                 transpose_rows(b, first, last, after, after_first, to, 0);
         }
-        for (ptrdiff_t c = begin; c < end; c++) {
+        for (ptrdiff_t c = 0; c < class_blocks(n_classes); c++) {
             const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
             const float *w = packed + (k * n_vectors + first * n) * FS_LANES;
             const float *bias_k = first == 0 ? bias + k : NULL;
-            if (c + 1 < end) { /* too short a run for the CPU's own prefetcher */
+            if (c + 1 <
+                class_blocks(n_classes)) { /* too short a run for the CPU's own prefetcher */
                 const ptrdiff_t size = (last - first) * n * FS_LANES;
                 const float *next = packed + ((k + n) * n_vectors + first * n) * FS_LANES;
                 for (ptrdiff_t i = 0; i < size; i += LINE / (int)sizeof(float))

@@ -24,17 +24,13 @@ enum {
     SLICE = 64,             /* floats, of which each thread reduces whole ones */
     REDUCE_FLOATS = 1024,   /* reduced and updated at a time, to stay in L1 */
     TILES_FROM = 128 << 10, /* bytes of parameters */
-    CLASSES_FROM = 1 << 20, /* bytes of parameters */
     LINE_FLOATS = 16,       /* of a cache line */
-    SPAN_ROWS = 256,        /* whose residuals are held at a time, by tiles */
+    SPAN_ROWS = 1024,       /* whose residuals are held at a time, by tiles, */
+    GROUP_ROOMS = 4,        /* of which a thread computes those of so many rooms at a time */
 };
 
 static int by_tiles(ptrdiff_t packed_size) {
     return packed_size * (ptrdiff_t)sizeof(float) >= TILES_FROM;
-}
-
-static int by_classes(ptrdiff_t packed_size) {
-    return packed_size * (ptrdiff_t)sizeof(float) >= CLASSES_FROM;
 }
 
 /* ---- what a call works on ---- */
@@ -53,7 +49,7 @@ typedef struct {
     /* loss_and_grad and train_epoch */
     float *velocity; /* (packed_size,) or NULL */
     float *partials; /* (chunks, packed_size); by tiles (packed_size,) */
-    int by_tiles, by_classes;
+    int by_tiles;
     fs_sums chunk_sums[FS_MAX_CHUNKS];
     ptrdiff_t batch_size;
     fs_sgd sgd;
@@ -91,14 +87,14 @@ static void *new_pass(pass *p, const fs_kernels *kernels, const fs_rows *rows, i
     p->bias_offset = kernels->packed_bias_offset(rows->n_features, rows->n_classes);
     p->room_bytes = (kernels->room_bytes(rows->n_classes) + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN;
     p->by_tiles = batch_size > 0 && by_tiles(p->packed_size);
-    p->by_classes = p->by_tiles && by_classes(p->packed_size);
-    const ptrdiff_t n_chunks =
-        p->by_tiles ? min_of(most_chunks(batch), SPAN_CHUNKS) : most_chunks(batch);
+    const ptrdiff_t n_chunks = most_chunks(p->by_tiles ? min_of(batch, SPAN_ROWS) : batch);
     p->num_threads = (int)max_of(1, p->by_tiles ? num_threads : min_of(num_threads, n_chunks));
     const ptrdiff_t n_rooms = p->by_tiles ? n_chunks : p->num_threads;
     const ptrdiff_t n_partials = batch_size == 0 ? 0 : p->by_tiles ? 1 : n_chunks;
-    p->scratch_floats =
-        kernels->scratch_floats(rows->n_features, rows->n_classes) * (p->by_tiles ? n_rooms : 1);
+    p->scratch_floats = p->by_tiles
+                            ? kernels->scratch_floats(rows->n_features, rows->n_classes,
+                                                      min_of(n_rooms, GROUP_ROOMS), n_rooms)
+                            : kernels->scratch_floats(rows->n_features, rows->n_classes, 1, 0);
     size_t bytes = 0;
     place_buffers(p, NULL, &bytes, n_rooms, n_partials, velocity);
     char *memory = fs_take_memory(bytes);
@@ -147,9 +143,8 @@ static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_ro
         for (ptrdiff_t r = first; r < last; r += FS_BLOCK_ROWS) {
             const ptrdiff_t r_stop = min_of(r + FS_BLOCK_ROWS, last);
             const ptrdiff_t next = r_stop < last || i + 1 < stop ? r_stop : next_batch;
-            k->take(p->rows, r, r_stop, FS_BLOCK_ROWS, next, &room);
-            k->forward(p->rows, p->packed, &room, scratch_of(p, m), 0, 1);
-            k->residuals(p->rows, &room, &p->chunk_sums[i]);
+            k->residuals(p->rows, p->packed, r, r_stop, FS_BLOCK_ROWS, next, &room,
+                         scratch_of(p, m), &p->chunk_sums[i]);
             for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
                 ptrdiff_t offset;
                 k->tile_floats(p->rows->n_features, p->rows->n_classes, tile, &offset);
@@ -229,26 +224,20 @@ static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumul
 }
 
 static void step_by_tiles(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows, int update) {
-    const fs_kernels *const k = p->kernels;
     for (ptrdiff_t done = 0; done < n_rows; done += SPAN_ROWS) {
         const ptrdiff_t first = begin + done, last = first + min_of(SPAN_ROWS, n_rows - done);
-        const chunks c = chunks_of_span(last - first, p->by_classes);
+        const chunks c = chunks_of(last - first);
         const fs_rooms rooms = rooms_of(p, 0, c.n);
         const ptrdiff_t mine = first_chunk(c, m.thread, m.n_threads);
-        const ptrdiff_t n_mine = first_chunk(c, m.thread + 1, m.n_threads) - mine;
-        const fs_rooms my_rooms = rooms_of(p, mine, n_mine);
-        if (n_mine > 0)
-            k->take(p->rows, first + mine * c.rows, min_of(first + (mine + n_mine) * c.rows, last),
-                    c.rows, -1, &my_rooms);
-        if (p->by_classes) {
-            fs_team_barrier(m);
-            k->forward(p->rows, p->packed, &rooms, scratch_of(p, m), m.thread, m.n_threads);
-            fs_team_barrier(m);
-        } else if (n_mine > 0) {
-            k->forward(p->rows, p->packed, &my_rooms, scratch_of(p, m), 0, 1);
+        const ptrdiff_t stop = first_chunk(c, m.thread + 1, m.n_threads);
+        for (ptrdiff_t i = mine; i < stop; i += GROUP_ROOMS) {
+            const ptrdiff_t n = min_of(GROUP_ROOMS, stop - i);
+            const fs_rooms group = rooms_of(p, i, n);
+            for (ptrdiff_t j = i; j < i + n; j++) p->chunk_sums[j] = (fs_sums){0};
+            p->kernels->residuals(p->rows, p->packed, first + i * c.rows,
+                                  min_of(first + (i + n) * c.rows, last), c.rows, -1, &group,
+                                  scratch_of(p, m), &p->chunk_sums[i]);
         }
-        for (ptrdiff_t i = mine; i < mine + n_mine; i++) p->chunk_sums[i] = (fs_sums){0};
-        k->residuals(p->rows, &my_rooms, &p->chunk_sums[mine]);
         fs_team_barrier(m);
         tiles_phase(p, m, &rooms, done > 0, update && last == begin + n_rows, n_rows);
         if (m.thread == 0) add_sums(&p->step_sums, p->chunk_sums, c.n);

@@ -78,17 +78,15 @@ typedef struct {
     void (*unpack)(const float *packed, ptrdiff_t n_features, ptrdiff_t n_classes, float *weight,
                    float *bias);
 
-    /* Of each thread, for each room that it works on at a time. */
-    ptrdiff_t (*scratch_floats)(ptrdiff_t n_features, ptrdiff_t n_classes);
-    /* The rows [begin, end) into the rooms, block_rows to each. The rows from `next` on are those
-     * that this thread will want after these, and are prefetched; next < 0: none. */
-    void (*take)(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t block_rows,
-                 ptrdiff_t next, const fs_rooms *rooms);
-    /* Logits of the rows in rooms, for one part of n_parts of the classes. */
-    void (*forward)(const fs_rows *rows, const float *packed, const fs_rooms *rooms, float *scratch,
-                    ptrdiff_t part, ptrdiff_t n_parts);
-    /* Logits -> residuals, and the losses of each room into its sums. */
-    void (*residuals)(const fs_rows *rows, const fs_rooms *rooms, fs_sums *sums);
+    /* Of each thread: for the logits of n_logits rooms at a time, the panels of n_gradient rooms. */
+    ptrdiff_t (*scratch_floats)(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t n_logits,
+                                ptrdiff_t n_gradient);
+    /* Residuals of the rows [begin, end) into the rooms, block_rows to each, and the losses of each
+     * room into its sums. The rows from `next` on are those that this thread will want after these,
+     * and are prefetched; next < 0: none. */
+    void (*residuals)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+                      ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms, float *scratch,
+                      fs_sums *sums);
     /* The gradient comes in tiles, each of them consecutive floats of the packed layout; the last
      * one is the bias. */
     ptrdiff_t (*n_tiles)(ptrdiff_t n_features, ptrdiff_t n_classes);

@@ -20,36 +20,34 @@
 
 /* ---- the table's functions over rows [begin, end) ---- */
 
-/* Of columns.h while the logits are computed, of a panel while the gradient is. */
-static ptrdiff_t scratch_floats(ptrdiff_t n_features, ptrdiff_t n_classes) {
-    return by_columns(n_features, n_classes) ? FS_BLOCK_ROWS * COLUMN_FEATURES
-           : by_panels(n_classes)            ? FS_BLOCK_ROWS * PANEL_FLOATS
-                                             : 0;
+static ptrdiff_t scratch_floats(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t n_logits,
+                                ptrdiff_t n_gradient) {
+    const ptrdiff_t columns = by_columns(n_features, n_classes) ? n_logits * COLUMN_FEATURES : 0;
+    const ptrdiff_t panel = by_panels(n_classes) ? n_gradient * PANEL_FLOATS : 0;
+    return FS_BLOCK_ROWS * (columns > panel ? columns : panel);
 }
 
-static void take(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t block_rows,
-                 ptrdiff_t next, const fs_rooms *rooms) {
+/* Logits of the rows in rooms. */
+static void compute_logits(const fs_rows *rows, const float *packed, const fs_rooms *rooms,
+                           float *scratch) {
+    if (by_columns(rows->n_features, rows->n_classes))
+        forward_columns(rooms, rows, packed, scratch);
+    else if (rows->row_type == FS_UINT8)
+        forward(rooms, rows, packed, 1);
+    else
+        forward(rooms, rows, packed, 0);
+}
+
+static void residuals(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+                      ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms, float *scratch,
+                      fs_sums *sums) {
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         const ptrdiff_t r = begin + i * block_rows, stop = min_of(r + block_rows, end);
         block *b = new_block(block_in(rooms, i), rows->n_features, rows->n_classes);
         take_rows(b, rows, r, stop, stop < end ? stop : next,
                   class_blocks(rows->n_classes) > 1 ? 2 * NEXT_ROWS : 3 * NEXT_ROWS);
     }
-}
-
-static void compute_logits(const fs_rows *rows, const float *packed, const fs_rooms *rooms,
-                           float *scratch, ptrdiff_t part, ptrdiff_t n_parts) {
-    const ptrdiff_t n_blocks = class_blocks(rows->n_classes);
-    const ptrdiff_t begin = n_blocks * part / n_parts, end = n_blocks * (part + 1) / n_parts;
-    if (by_columns(rows->n_features, rows->n_classes))
-        forward_columns(rooms, rows, packed, begin, end, scratch);
-    else if (rows->row_type == FS_UINT8)
-        forward(rooms, rows, packed, begin, end, 1);
-    else
-        forward(rooms, rows, packed, begin, end, 0);
-}
-
-static void residuals(const fs_rows *rows, const fs_rooms *rooms, fs_sums *sums) {
+    compute_logits(rows, packed, rooms, scratch);
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         block_loss(block_in(rooms, i), 1, &sums[i]);
         block_residuals(block_in(rooms, i), rows->scale);
@@ -94,7 +92,7 @@ static void loss(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrd
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
-        compute_logits(rows, packed, &only, scratch, 0, 1);
+        compute_logits(rows, packed, &only, scratch);
         block_loss(b, 0, sums);
     }
 }
@@ -106,7 +104,7 @@ static void logits(const fs_rows *rows, const float *packed, ptrdiff_t begin, pt
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
-        compute_logits(rows, packed, &only, scratch, 0, 1);
+        compute_logits(rows, packed, &only, scratch);
         for (ptrdiff_t i = 0; i < b->n_rows; i++)
             for (ptrdiff_t k = 0; k < b->n_classes; k++)
                 out[(r + i) * b->n_classes + k] = b->z[k * FS_BLOCK_ROWS + i];
@@ -167,8 +165,6 @@ const fs_kernels FS_KERNELS = {
     .n_tiles = n_tiles,
     .tile_floats = tile_floats,
     .scratch_floats = scratch_floats,
-    .take = take,
-    .forward = compute_logits,
     .residuals = residuals,
     .tile_features = tile_features,
     .by_panels = by_panels,
