@@ -44,6 +44,12 @@ def _ours(rows: str, threads: int = THREADS, isa: str = "") -> Spec:
     return Spec(name, "ours", "ours", label, options, {**OURS_ENV, "FASTSOFTMAX_ISA": isa})
 
 
+def _numba(rows: str) -> Spec:
+    options = {"rows": rows, "threads": THREADS, "backend": "numba"}
+    label = f"fastsoftmax by Numba, {rows} rows"
+    return Spec(f"ours-numba-{rows}", "ours", "ours", label, options, OURS_ENV)
+
+
 def _peer(module: str, label: str, rows: str | None = None) -> Spec:
     name = module.replace("_", "-")
     if rows is None:
@@ -63,6 +69,7 @@ ROWS = ["float32", "uint8"]
 
 CONTENDERS = [
     *(_ours(rows) for rows in ROWS),
+    *(_numba(rows) for rows in ROWS),
     *(_ours(rows, threads=1) for rows in ROWS),
     *(_ours(rows, isa=isa) for rows in ROWS for isa in ISAS),
     *(_peer("torch_tuned_split", "PyTorch tuned, products split", rows) for rows in ROWS),

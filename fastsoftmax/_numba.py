@@ -101,7 +101,8 @@ def _compiled(driver: Callable[..., Any], row_type: str, parallel: bool) -> Call
 @cache
 def _compiled_update() -> Callable[..., Any]:
     arguments = (FLOATS, GIVEN_FLOATS, FLOATS, types.int64, types.float64, SETTINGS, types.boolean)
-    return _compile(kernels.update.py_func, arguments, parallel=False)
+    function = getattr(kernels.update, "py_func", kernels.update)  # with the JIT disabled, itself
+    return _compile(function, arguments, parallel=False)
 
 
 def _run(driver: Callable[..., Any], threads: int, x: Array, *arguments: Any) -> Any:

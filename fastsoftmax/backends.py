@@ -28,7 +28,7 @@ BACKENDS = ("cython", "numba", "numpy")  # best first
 # What there must be for one to be available: the extension that was built, or another package
 _NEEDS = {"cython": f"{__package__}._cython", "numba": "numba", "numpy": "numpy"}
 _HOW_TO_GET = {
-    "cython": "which this build of fastsoftmax is without",
+    "cython": "which this build is without",
     "numba": "which `pip install fastsoftmax[numba]` installs",
 }
 
