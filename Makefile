@@ -9,7 +9,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml $(shell find meson.build csrc fastsoftmax -type f -not -path '*/__pycache__/*')
+SOURCES := pyproject.toml $(shell find meson.build meson.options csrc fastsoftmax -type f -not -path '*/__pycache__/*')
 
 .PHONY: train test bench instructions lint clean
 
@@ -19,6 +19,7 @@ train: $(VENV)/installed
 
 # OpenBLAS's idle workers spin, and would take our threads' cores
 test: export OPENBLAS_NUM_THREADS = 1
+test: export FASTSOFTMAX_EXPECT_BACKENDS = cython,numba,numpy
 test: $(VENV)/installed-test
 	$(BIN)/pytest
 	$(BIN)/pytest --doctest-modules --pyargs fastsoftmax

@@ -51,6 +51,12 @@ def _evaluation(rows: str) -> Spec:
     return Spec(f"ours-{rows}", "ours", "evaluation", label, options, OURS_ENV, tasks)
 
 
+def _numba(rows: str) -> Spec:
+    options = {"rows": rows, "threads": THREADS, "backend": "numba"}
+    label = f"fastsoftmax by Numba, {rows} rows"
+    return Spec(f"ours-numba-{rows}", "ours", "ours", label, options, OURS_ENV)
+
+
 def _peer(module: str, label: str, rows: str | None = None) -> Spec:
     name = module.replace("_", "-")
     if rows is None:
@@ -76,6 +82,7 @@ ROWS = ["float32", "uint8"]
 
 CONTENDERS = [
     *(_ours(rows) for rows in ROWS),
+    *(_numba(rows) for rows in ROWS),
     *(_ours(rows, threads=1) for rows in ROWS),
     *(_ours(rows, isa=isa) for rows in ROWS for isa in ISAS),
     *(_peer("torch_tuned_split", "PyTorch tuned, products split", rows) for rows in ROWS),

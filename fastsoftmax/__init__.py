@@ -19,12 +19,14 @@ except ModuleNotFoundError as _error:
         "run `pip install .` beside its pyproject.toml, and start Python in another folder"
     ) from _error
 
+from .backends import auto_backend as _auto_backend
 from .backends import available_backends, get_backend
 from .functional import log_softmax, sgd_step, softmax
 from .optim import SGD, Velocity
 from .threads import get_num_threads, set_num_threads
 
-get_backend()  # loads the extension: what is wrong with it, or FASTSOFTMAX_ISA, shows here
+if _auto_backend() == "cython":  # what is wrong with the extension, or FASTSOFTMAX_ISA, shows here
+    get_backend()
 
 if _TYPE_CHECKING:
     from . import datasets, optim, plots

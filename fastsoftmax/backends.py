@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
+import os
 from functools import cache
 from typing import Any, Protocol, cast
 
@@ -21,7 +23,16 @@ from .optim import SGD, Velocity
 
 __all__ = ["BACKENDS", "Backend", "available_backends", "get_backend"]
 
-BACKENDS = ("cython", "numpy")  # best first
+BACKENDS = ("cython", "numba", "numpy")  # best first
+
+# What there must be for one to be available: the extension that was built, or another package
+_NEEDS = {"cython": f"{__package__}._cython", "numba": "numba", "numpy": "numpy"}
+_HOW_TO_GET = {
+    "cython": "which this build is without",
+    "numba": "which `pip install fastsoftmax[numba]` installs",
+}
+
+_logger = logging.getLogger(__package__)
 
 
 class Backend(Protocol):
@@ -125,12 +136,26 @@ class Backend(Protocol):
 @cache
 def available_backends() -> tuple[str, ...]:
     """Names of the backends that can be used here, best first."""
-    return tuple(name for name in BACKENDS if importlib.util.find_spec(f"{__package__}._{name}"))
+    return tuple(name for name in BACKENDS if importlib.util.find_spec(_NEEDS[name]))
+
+
+@cache
+def auto_backend() -> str:
+    """Name of the backend that "auto" means: FASTSOFTMAX_BACKEND, or else the best there is."""
+    name, why = os.environ.get("FASTSOFTMAX_BACKEND", ""), "FASTSOFTMAX_BACKEND"
+    if not name:
+        name, why = available_backends()[0], "the best available"
+    elif name not in BACKENDS:
+        raise ValueError(f"FASTSOFTMAX_BACKEND must be one of {BACKENDS}, got {name!r}")
+    _logger.debug("the backend is %s, %s of %s", name, why, ", ".join(available_backends()))
+    return name
 
 
 @cache
 def get_backend(name: str = "auto") -> Backend:
-    """The backend of that `name`: "cython", "numpy", or "auto" for the best one there is.
+    """The backend of that `name`: "cython", "numba", "numpy", or "auto".
+
+    "auto" is the one that FASTSOFTMAX_BACKEND names, or else the first of these that is available.
 
     Raises
     ------
@@ -145,7 +170,9 @@ def get_backend(name: str = "auto") -> Backend:
     'numpy'
     """
     if name == "auto":
-        name = available_backends()[0]
+        return get_backend(auto_backend())
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {('auto', *BACKENDS)}, got {name!r}")
+    if name not in available_backends():
+        raise ImportError(f"backend {name!r} needs {_NEEDS[name]}, {_HOW_TO_GET[name]}")
     return cast(Backend, importlib.import_module(f"{__package__}._{name}"))

@@ -104,7 +104,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--init-std", type=float, default=0.01, help="of the initial weight (%(default)s)"
     )
-    parser.add_argument("--backend", default="auto", help="auto, cython or numpy (%(default)s)")
+    parser.add_argument(
+        "--backend", default="auto", help="auto, cython, numba or numpy (%(default)s)"
+    )
     parser.add_argument("--num-threads", type=int, metavar="N", help="all cores if not given")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the model, safetensors")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves, .png or .svg")

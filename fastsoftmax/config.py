@@ -21,8 +21,10 @@ def show_config() -> None:
     >>> show_config()  # doctest: +ELLIPSIS
     fastsoftmax    ...
     """
-    for name, value in _config().items():
-        print(f"{name:<14} {value}")
+    config = _config()
+    width = max(map(len, config))
+    for name, value in config.items():
+        print(f"{name:<{width}} {value}")
 
 
 def _config() -> dict[str, str]:
@@ -39,6 +41,13 @@ def _config() -> dict[str, str]:
         config["isas built"] = ", ".join(built_isas())
         config["isas usable"] = ", ".join(supported_isas())
         config["isa in use"] = selected_isa()
+    if "numba" in available:
+        import numba
+
+        from ._numba_team import layer
+
+        config["numba"] = numba.__version__
+        config["numba threading layer"] = layer()
     config["backends"] = ", ".join(available)
     config["backend in use"] = get_backend().name
     config["threads"] = str(get_num_threads())

@@ -317,7 +317,8 @@ def test_a_model_without_names_has_labels(run, data, tmp_path):
 def test_info(run):
     code, out, err = run("info")
     assert (code, err) == (0, [])
-    values = {line[:14].strip(): line[15:] for line in out}
+    width = out[0].index(fs.__version__)  # of the column of names
+    values = {line[:width].strip(): line[width:] for line in out}
     assert values["fastsoftmax"] == fs.__version__
     assert values["numpy"] == np.__version__
     assert values["backends"] == ", ".join(fs.available_backends())
@@ -406,7 +407,11 @@ def test_what_argparse_refuses(capsys, args, message):
         ("--weight-decay", "inf", "weight_decay must be finite in float32, got inf"),
         ("--init-std", "-1", "init_std must be >= 0, got -1.0"),
         ("--num-threads", "0", "num_threads must be >= 1, got 0"),
-        ("--backend", "gpu", "backend must be one of ('auto', 'cython', 'numpy'), got 'gpu'"),
+        (
+            "--backend",
+            "gpu",
+            "backend must be one of ('auto', 'cython', 'numba', 'numpy'), got 'gpu'",
+        ),
         ("--data", "mnist", "unknown dataset 'mnist': choose auto, fashion-mnist or synthetic"),
     ],
 )

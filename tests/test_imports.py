@@ -16,6 +16,7 @@ CSRC = ROOT / "csrc"
 FLOORS = (
     {"_build_info", "files", "optim", "threads"},
     {"checks"},
+    {"_numba_kernels", "_numba_team"},
     {"_cython", "_numba", "_numpy"},
     {"backends"},
     {"config", "datasets", "functional"},
@@ -99,7 +100,7 @@ def imports_of(path):
                 target = parts[1] if len(parts) > 1 else "__init__"
                 is_module = (PACKAGE / target).is_dir() or list(PACKAGE.glob(f"{target}.*"))
                 # a name that __init__ itself defines; _build_info is there once built
-                if not is_module and target not in ("_build_info", "_numba"):
+                if not is_module and target != "_build_info":
                     target = "__init__"
                 yield target
 

@@ -19,19 +19,26 @@ Batch = tuple[NDArray[np.float32] | NDArray[np.uint8], NDArray[np.int32]]
 
 
 class Contender(peers.Contender):
-    def __init__(self, data: Data, rows: str, threads: int) -> None:
+    def __init__(self, data: Data, rows: str, threads: int, backend: str = "cython") -> None:
         forced = os.environ.get("FASTSOFTMAX_ISA")
         if forced and forced == _cython.supported_isas()[-1]:
             raise peers.NotAvailable(f"{forced} is what the contender without an ISA runs")
         assert not forced or forced == _cython.selected_isa()
         super().__init__(data)
-        self.backend = get_backend("cython")
+        try:
+            self.backend = get_backend(backend)
+        except ImportError as error:
+            raise peers.NotAvailable(str(error)) from None
         self.sgd = SGD(lr=data.job.lr)
         self.x = data.rows(rows)
         self.y = data.target.astype(np.int32)
         self.options = {"scale": 1 / 255 if rows == "uint8" else 1.0, "num_threads": threads}
 
     def about(self) -> dict[str, str]:
+        if self.backend.name == "numba":
+            import numba
+
+            return {"fastsoftmax": __version__, "numba": numba.__version__}
         return {"fastsoftmax": __version__, "isa": _cython.selected_isa()}
 
     def epoch(self, order: NDArray[np.int64]) -> tuple[float, int]:

@@ -1,0 +1,305 @@
+"""The Numba backend: checked arrays, handed to the drivers of _numba_kernels.py without the GIL.
+
+A driver is compiled when it is first called, for the type of its rows, over prange or over range,
+and kept on disk. The first of them prints a line where stderr is a terminal.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.core import event
+
+from . import _numba_kernels as kernels
+from . import _numba_team, checks
+from .checks import Array
+from .optim import SGD, Velocity
+from .threads import check_num_threads, threads_for
+
+name = "numba"
+
+NO_WEIGHT, NO_BIAS = np.empty((0, 0), np.float32), np.empty(0, np.float32)
+NO_TARGET, NO_ORDER = np.empty(0, np.int32), np.empty(0, np.int64)
+
+
+# ---- compilation ----
+
+
+def _array(dtype: Any, ndim: int, readonly: bool = False) -> Any:
+    """Contiguous, and at any address: one type, hence one code and the same bits."""
+    return types.Array(dtype, ndim, "C", readonly=readonly, aligned=False)
+
+
+FLOATS, MATRIX = _array(types.float32, 1), _array(types.float32, 2)
+GIVEN_FLOATS, GIVEN_MATRIX = _array(types.float32, 1, True), _array(types.float32, 2, True)
+TARGET, ORDER = _array(types.int32, 1, True), _array(types.int64, 1, True)
+SETTINGS = types.NamedTuple(
+    [types.float64, types.float64, types.float64, types.boolean, types.float64, types.float64],
+    kernels.Settings,
+)
+
+
+def _signature(driver: Callable[..., Any], row_type: str) -> tuple[Any, ...]:
+    x = _array(getattr(types, row_type), 2, True)
+    if driver is kernels.score:
+        return x, TARGET, types.float32, GIVEN_MATRIX, GIVEN_FLOATS, MATRIX, types.int64
+    if driver is kernels.softmax:
+        return x, types.boolean, MATRIX, types.int64
+    return (
+        *(x, TARGET, ORDER, types.float32, types.int64, MATRIX, FLOATS, MATRIX, FLOATS),
+        *(SETTINGS, types.boolean, MATRIX, FLOATS, types.int64),
+    )
+
+
+# What else Numba would make parallel, and look for at length
+_PRANGE_ALONE = {
+    "comprehension": False,
+    "inplace_binop": False,
+    "numpy": False,
+    "prange": True,
+    "reduction": False,
+    "setitem": False,
+    "stencil": False,
+}
+
+
+class _Notice(event.Listener):  # type: ignore[misc]
+    """Says once on a terminal why nothing seems to happen."""
+
+    said = False
+
+    def on_start(self, event: Any) -> None:
+        if not _Notice.said and sys.stderr.isatty():
+            print("fastsoftmax: compiling the Numba kernels, once", file=sys.stderr, flush=True)
+        _Notice.said = True
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+def _compile(
+    function: Callable[..., Any], signature: tuple[Any, ...], parallel: bool
+) -> Callable[..., Any]:
+    options = {"parallel": _PRANGE_ALONE if parallel else False, "nogil": True, "cache": True}
+    with event.install_listener("numba:compile", _Notice()):
+        compiled: Callable[..., Any] = numba.njit([signature], **options)(function)
+    return compiled
+
+
+@cache
+def _compiled(driver: Callable[..., Any], row_type: str, parallel: bool) -> Callable[..., Any]:
+    loop = numba.prange if parallel else range
+    return _compile(driver(loop), _signature(driver, row_type), parallel)
+
+
+@cache
+def _compiled_update() -> Callable[..., Any]:
+    arguments = (FLOATS, GIVEN_FLOATS, FLOATS, types.int64, types.float64, SETTINGS, types.boolean)
+    function = getattr(kernels.update, "py_func", kernels.update)  # with the JIT disabled, itself
+    return _compile(function, arguments, parallel=False)
+
+
+def _run(driver: Callable[..., Any], threads: int, x: Array, *arguments: Any) -> Any:
+    with _numba_team.threads(threads) as n_tasks:
+        return _compiled(driver, x.dtype.name, n_tasks > 1)(x, *arguments, n_tasks)
+
+
+def _train_driver(weight: Array) -> Callable[..., Any]:
+    large = kernels.by_tiles(*weight.shape)
+    return kernels.train_by_tiles if large else kernels.train_by_rows
+
+
+def _settings(sgd: SGD) -> kernels.Settings:
+    return kernels.Settings(
+        float(sgd.lr),
+        float(sgd.momentum),
+        float(sgd.dampening),
+        bool(sgd.nesterov),
+        float(sgd.weight_decay),
+        float(sgd.weight_decay) if sgd.decay_bias else 0.0,
+    )
+
+
+# ---- the contract of backends.py ----
+
+
+def loss_and_grad(
+    x: Any,
+    target: Any,
+    weight: Array,
+    bias: Array,
+    *,
+    scale: float = 1.0,
+    num_threads: int | None = None,
+) -> tuple[float, Array, Array]:
+    check_num_threads(num_threads)
+    weight, bias = checks.parameters(weight, bias)
+    x = checks.rows(x, weight.shape[1])
+    checks.not_empty(x.shape[0])
+    target = checks.targets(target, x.shape[0], weight.shape[0])
+    scale = checks.row_scale(scale)
+    threads = threads_for(num_threads, x.shape[0] * weight.size)
+    grad_weight, grad_bias = np.empty_like(weight), np.empty_like(bias)
+    loss, _ = _run(  # of copies, as the driver takes parameters that it may update
+        *(_train_driver(weight), threads, x, target, NO_ORDER, scale, x.shape[0]),
+        *(
+            weight.copy(),
+            bias.copy(),
+            NO_WEIGHT,
+            NO_BIAS,
+            _settings(SGD(lr=0)),
+            False,
+            grad_weight,
+            grad_bias,
+        ),
+    )
+    return loss, grad_weight, grad_bias
+
+
+def sgd_update(
+    weight: Array,
+    bias: Array,
+    grad_weight: Array,
+    grad_bias: Array,
+    batch_size: int,
+    sgd: SGD,
+    velocity: Velocity | None = None,
+) -> None:
+    weight, bias = checks.parameters(weight, bias, writeable=True)
+    grad_weight, grad_bias = checks.parameters(
+        grad_weight, grad_bias, names=("grad_weight", "grad_bias"), shape=weight.shape
+    )
+    moments = checks.velocity_of(sgd, velocity, weight)
+    batch_size = checks.positive_int("batch_size", batch_size)
+    v_weight, v_bias, started = moments or (NO_BIAS, NO_BIAS, True)
+    settings = _settings(sgd)
+    for w, g, v, decay in (
+        (weight.reshape(-1), grad_weight.reshape(-1), v_weight.reshape(-1), sgd.weight_decay),
+        (bias, grad_bias, v_bias, settings.bias_weight_decay),
+    ):
+        _compiled_update()(w, g, v, batch_size, decay, settings, not started)
+    if moments is not None and velocity is not None:
+        velocity.started = True
+
+
+def train_step(
+    x: Any,
+    target: Any,
+    weight: Array,
+    bias: Array,
+    sgd: SGD,
+    velocity: Velocity | None = None,
+    *,
+    scale: float = 1.0,
+    num_threads: int | None = None,
+) -> tuple[float, int]:
+    return _train(x, target, None, None, weight, bias, sgd, velocity, scale, num_threads)
+
+
+def train_epoch(
+    x: Any,
+    target: Any,
+    order: Any,
+    batch_size: int,
+    weight: Array,
+    bias: Array,
+    sgd: SGD,
+    velocity: Velocity | None = None,
+    *,
+    scale: float = 1.0,
+    num_threads: int | None = None,
+) -> tuple[float, int]:
+    batch_size = checks.positive_int("batch_size", batch_size)
+    return _train(x, target, order, batch_size, weight, bias, sgd, velocity, scale, num_threads)
+
+
+def _train(
+    x: Any,
+    target: Any,
+    order: Any,
+    batch_size: int | None,
+    weight: Array,
+    bias: Array,
+    sgd: SGD,
+    velocity: Velocity | None,
+    scale: float,
+    num_threads: int | None,
+) -> tuple[float, int]:
+    check_num_threads(num_threads)
+    weight, bias = checks.parameters(weight, bias, writeable=True)
+    x = checks.rows(x, weight.shape[1])
+    target = checks.targets(target, x.shape[0], weight.shape[0])
+    order = checks.row_order(order, x.shape[0])
+    n_rows = x.shape[0] if order is None else order.shape[0]
+    checks.not_empty(n_rows)
+    moments = checks.velocity_of(sgd, velocity, weight)
+    scale = checks.row_scale(scale)
+    v_weight, v_bias, started = moments or (NO_WEIGHT, NO_BIAS, True)
+    batch_size = min(batch_size or n_rows, n_rows)
+    threads = threads_for(num_threads, batch_size * weight.size)
+    sums: tuple[float, int] = _run(
+        *(_train_driver(weight), threads, x, target, NO_ORDER if order is None else order, scale),
+        *(batch_size, weight, bias, v_weight, v_bias, _settings(sgd), not started),
+        *(NO_WEIGHT, NO_BIAS),
+    )
+    if moments is not None and velocity is not None:
+        velocity.started = True
+    return sums
+
+
+def evaluate(
+    x: Any,
+    target: Any,
+    weight: Array,
+    bias: Array,
+    *,
+    scale: float = 1.0,
+    num_threads: int | None = None,
+) -> tuple[float, int]:
+    check_num_threads(num_threads)
+    weight, bias = checks.parameters(weight, bias)
+    x = checks.rows(x, weight.shape[1])
+    target = checks.targets(target, x.shape[0], weight.shape[0])
+    scale = checks.row_scale(scale)
+    threads = threads_for(num_threads, x.shape[0] * weight.size)
+    sums: tuple[float, int] = _run(
+        kernels.score, threads, x, target, scale, weight, bias, NO_WEIGHT
+    )
+    return sums
+
+
+def predict_logits(
+    x: Any, weight: Array, bias: Array, *, scale: float = 1.0, num_threads: int | None = None
+) -> Array:
+    check_num_threads(num_threads)
+    weight, bias = checks.parameters(weight, bias)
+    x = checks.rows(x, weight.shape[1])
+    scale = checks.row_scale(scale)
+    threads = threads_for(num_threads, x.shape[0] * weight.size)
+    logits = np.empty((x.shape[0], weight.shape[0]), np.float32)
+    if x.shape[0]:
+        _run(kernels.score, threads, x, NO_TARGET, scale, weight, bias, logits)
+    return logits
+
+
+def softmax(logits: Array, *, num_threads: int | None = None) -> Array:
+    return _softmax(logits, False, num_threads)
+
+
+def log_softmax(logits: Array, *, num_threads: int | None = None) -> Array:
+    return _softmax(logits, True, num_threads)
+
+
+def _softmax(logits: Array, log: bool, num_threads: int | None) -> Array:
+    check_num_threads(num_threads)
+    logits = checks.logits_matrix(logits)
+    threads = threads_for(num_threads, 16 * logits.size)  # as long as an exp takes
+    out = np.empty_like(logits)
+    _run(kernels.softmax, threads, logits, log, out)
+    return out

@@ -1,0 +1,609 @@
+"""The fused step in Numba: what csrc/ does, in Python that is compiled at its first use.
+
+Over 300 lines, as the file that a driver is in is what its compiled code is kept for: if a kernel
+of another file changed, Numba would not know.
+
+Letters: N rows, D features, K classes; a block is at most BLOCK_ROWS rows.
+
+Design
+ a) Rows are gathered, as scaled float32, into a block that stays in L2. All other kernels see
+    only blocks: neither the type of the rows nor their order.
+ b) In a block logits are (K, BLOCK_ROWS): rows are in lanes, so that nothing in the softmax is
+    horizontal.
+ c) Classes are taken CLASSES at a time, so that an element loaded serves several products. Where
+    K is no multiple, the last class stands in for those that lack, and what comes of that is in
+    rows from K on, which nobody reads.
+ d) A driver exists twice, over prange and over range, and both call the same kernels. These are
+    never inlined: LLVM decides on vectors and on fused multiply-adds for each inlined copy anew,
+    and copies would differ in their last bits.
+ e) Of fast-math only `reassoc`, where a sum over features or rows may be reordered to be a vector,
+    and `contract`, which fuses a product and a sum. NaN and infinity stay what they are.
+ f) Measured to gain nothing, therefore not done: blocks of 16 or 32 rows; fetching the rows of the
+    next block while this one is computed, as the C does.
+ g) The chunks are those of csrc/chunks.h, and what is added in which order depends on them alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import config, njit
+from numba.extending import intrinsic
+
+from .checks import Array
+
+BLOCK_ROWS = 64
+BLOCK_FEATURES = 1024  # of a block: 256 KB, in an L2 of 512 KB
+CACHE_LINE = 64  # bytes
+PREFETCH_ROWS = 2
+CLASSES = 5  # taken at a time
+CHUNK_ROWS = 16  # at least
+MAX_CHUNKS = 64
+BATCH_CHUNKS = 4  # of a small batch, by rows
+SPAN_CHUNKS = 8  # of a span, by tiles
+SPAN_ROWS = 256  # whose residuals are held at a time, by tiles
+TILE_FEATURES = 64
+TILES_FROM = 128 << 10  # bytes of weight
+
+SUM = {"reassoc", "contract"}
+FUSE = {"contract"}
+
+
+class Settings(NamedTuple):
+    """Of an update: those of optim.SGD, weight_decay for the weight and for the bias."""
+
+    lr: float
+    momentum: float
+    dampening: float
+    nesterov: bool
+    weight_decay: float
+    bias_weight_decay: float
+
+
+def by_tiles(n_classes: int, n_features: int) -> bool:
+    """Whether partial gradients would cost more than they gain: the choice of csrc/epoch.c."""
+    return n_classes * n_features * 4 >= TILES_FROM or n_features > BLOCK_FEATURES
+
+
+if config.DISABLE_JIT:
+
+    def never_inlined() -> None:
+        pass
+
+    def prefetch(a: Array, i: int) -> None:
+        pass
+
+else:
+
+    @intrinsic
+    def never_inlined(typingctx: Any) -> Any:
+        """A statement that keeps LLVM from inlining the function that it stands in."""
+        from numba import types
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            builder.function.attributes.add("noinline")
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    @intrinsic
+    def prefetch(typingctx: Any, a: Any, i: Any) -> Any:
+        """Fetches the cache line of a[i], of a contiguous array (n,), and does not wait."""
+        from llvmlite import ir
+        from numba import types
+        from numba.core import cgutils
+        from numba.np.arrayobj import make_array
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            address, number = ir.PointerType(ir.IntType(8)), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [address, number, number, number])
+            llvm = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            element = builder.gep(make_array(a)(context, builder, args[0]).data, [args[1]])
+            read, to_l1, data = number(0), number(3), number(1)
+            builder.call(llvm, [builder.bitcast(element, address), read, to_l1, data])
+            return context.get_dummy_value()
+
+        return types.void(a, types.intp), codegen
+
+
+@njit
+def divide_up(a: int, b: int) -> int:
+    return (a + b - 1) // b
+
+
+@njit
+def chunks_of(n_rows: int, least: int) -> tuple[int, int]:
+    """How many chunks n_rows are cut into, and their rows; the last has what is left."""
+    n = min(max(least, divide_up(n_rows, BLOCK_ROWS)), MAX_CHUNKS)
+    rows = max(CHUNK_ROWS, divide_up(divide_up(n_rows, n), 4) * 4)
+    if rows > BLOCK_ROWS:
+        rows = divide_up(rows, BLOCK_ROWS) * BLOCK_ROWS
+    return divide_up(n_rows, rows), rows
+
+
+# ---- exp ----
+
+LOWEST = np.float32(-87.33654)  # log(2**-126): below it exp has but subnormals
+LOG2_E = np.float32(1.44269504)
+LN2_HIGH, LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+TO_INTEGER = np.float32(12582912.0)  # 1.5 * 2**23: adding it rounds to an integer
+P0, P1 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3)
+P2, P3 = np.float32(8.3334519073e-3), np.float32(4.1665795894e-2)
+P4, P5 = np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
+ZERO, ONE = np.float32(0), np.float32(1)
+
+
+@njit(fastmath=FUSE)
+def exp(x: Any) -> Any:
+    """e**x as csrc/exp.h has it: at most 1.1 ULP for -87.33 <= x <= 88; 0 below; NaN stays NaN.
+
+    Cephes (S. Moshier): x = n log 2 + r, and a polynomial in r. No branch, and no call: a loop
+    over it becomes vectors, which a loop over math.exp does not.
+    """
+    above = x if x > LOWEST else LOWEST  # NaN is not
+    n = (above * LOG2_E + TO_INTEGER) - TO_INTEGER
+    r = (above - n * LN2_HIGH) - n * LN2_LOW
+    p = ((((P0 * r + P1) * r + P2) * r + P3) * r + P4) * r + P5
+    p = (p * (r * r) + r) + ONE
+    # 2**n, by its exponent field
+    result = p * np.int32((np.int32(n) + 127) << 23).view(np.float32)
+    return result if x >= LOWEST else (ZERO if x < LOWEST else x)
+
+
+# ---- a block of rows ----
+
+
+@njit
+def fill(a: Array, value: Any) -> None:
+    for i in range(a.shape[0]):
+        a[i] = value
+
+
+@njit
+def gather(x: Array, order: Array, begin: int, end: int, f: int, scale: Any, block: Array) -> int:
+    """block (BLOCK_ROWS, width) = features from f on of the rows [begin, end), times the scale.
+
+    Rows of zeros follow up to a multiple of 4; returns that. An empty order: rows as they come.
+    In another order the CPU's own prefetcher is of no use, hence ours, PREFETCH_ROWS ahead: for an
+    epoch by one thread 20.6 ms of 24, of uint8 7.6 of 12.7; 8 rows ahead gained nothing.
+    """
+    padded: int = divide_up(end - begin, 4) * 4
+    width = min(block.shape[1], x.shape[1] - f)
+    for r in range(end - begin):
+        if begin + r + PREFETCH_ROWS < order.shape[0]:
+            ahead = x[order[begin + r + PREFETCH_ROWS]]
+            for i in range(f, f + width, CACHE_LINE // x.itemsize):
+                prefetch(ahead, i)
+        row = x[order[begin + r] if order.shape[0] > 0 else begin + r][f : f + width]
+        to = block[r]
+        for i in range(width):
+            to[i] = np.float32(row[i]) * scale
+    for r in range(end - begin, padded):
+        fill(block[r], ZERO)
+    return padded
+
+
+@njit(fastmath=SUM)
+def add_products(block: Array, n: int, weight: Array, f: int, z: Array) -> None:
+    """z (K, n) += weight (K, D) . block (n, width).T over the features from f on.
+
+    CLASSES classes and 2 rows in one loop: 7 loads for 10 products. 1 row: 19 us where it is 12.
+    """
+    never_inlined()
+    last = weight.shape[0] - 1
+    width = min(block.shape[1], weight.shape[1] - f)
+    for k in range(0, last + 1, CLASSES):
+        w0, w1 = weight[k][f : f + width], weight[min(k + 1, last)][f : f + width]
+        w2, w3 = weight[min(k + 2, last)][f : f + width], weight[min(k + 3, last)][f : f + width]
+        w4 = weight[min(k + 4, last)][f : f + width]
+        for r in range(0, n, 2):
+            x, y = block[r], block[r + 1]
+            x0 = x1 = x2 = x3 = x4 = y0 = y1 = y2 = y3 = y4 = ZERO
+            for i in range(width):
+                x0 += x[i] * w0[i]
+                x1 += x[i] * w1[i]
+                x2 += x[i] * w2[i]
+                x3 += x[i] * w3[i]
+                x4 += x[i] * w4[i]
+                y0 += y[i] * w0[i]
+                y1 += y[i] * w1[i]
+                y2 += y[i] * w2[i]
+                y3 += y[i] * w3[i]
+                y4 += y[i] * w4[i]
+            for j, sums in enumerate(((x0, y0), (x1, y1), (x2, y2), (x3, y3), (x4, y4))):
+                z[k + j, r] += sums[0]
+                z[k + j, r + 1] += sums[1]
+
+
+@njit
+def logits(
+    x: Array, order: Array, begin: int, end: int, scale: Any, weight: Array, bias: Array,
+    block: Array, z: Array,
+) -> int:  # fmt: skip
+    """z (K, n) = weight . rows [begin, end) + bias; returns n, with the rows of padding."""
+    never_inlined()
+    n: int = divide_up(end - begin, 4) * 4
+    for k in range(z.shape[0]):
+        for r in range(n):
+            z[k, r] = bias[k] if k < bias.shape[0] else ZERO
+    for f in range(0, x.shape[1], block.shape[1]):
+        gather(x, order, begin, end, f, scale, block)
+        add_products(block, n, weight, f, z)
+    return n
+
+
+@njit
+def exponentials(z: Array, n: int, n_classes: int, rows: Array, best: Array) -> None:
+    """z (K, n) becomes exp(z - largest of its column); rows (2, n) = that largest logit, and the
+    sum of the exponentials; best (n,) = the first class that has the largest."""
+    never_inlined()
+    largest, total, error = rows[0], rows[1], rows[2]
+    for r in range(n):
+        largest[r], total[r], error[r], best[r] = z[0, r], ZERO, ZERO, 0
+    for k in range(1, n_classes):
+        for r in range(n):
+            larger = z[k, r] > largest[r]
+            largest[r] = z[k, r] if larger else largest[r]
+            best[r] = np.int32(k) if larger else best[r]
+    for k in range(n_classes):
+        for r in range(n):
+            z[k, r] = exp(z[k, r] - largest[r])
+            # the error of the sum is carried along (Kahan): there may be thousands of classes
+            term = z[k, r] - error[r]
+            following = total[r] + term
+            error[r] = (following - total[r]) - term
+            total[r] = following
+
+
+@njit
+def losses(
+    x: Array, target: Array, order: Array, begin: int, end: int, scale: Any, weight: Array,
+    bias: Array, block: Array, z: Array, rows: Array, best: Array,
+) -> tuple[int, float, int]:  # fmt: skip
+    """Of the rows [begin, end): how many z has, loss = log(sum(exp(z))) - z[target] summed in
+    double, and correct predictions. z and rows are left as by `exponentials`."""
+    never_inlined()
+    n = logits(x, order, begin, end, scale, weight, bias, block, z)
+    z_target = rows[3]
+    for r in range(end - begin):
+        z_target[r] = z[target[order[begin + r] if order.shape[0] > 0 else begin + r], r]
+    exponentials(z, n, bias.shape[0], rows, best)
+    loss, correct = 0.0, 0
+    for r in range(end - begin):
+        distance = np.float64(rows[0, r]) - np.float64(z_target[r])
+        row_loss = math.log(np.float64(rows[1, r])) + distance
+        loss += row_loss
+        label = target[order[begin + r] if order.shape[0] > 0 else begin + r]
+        if best[r] == label and row_loss == row_loss:  # NaN is not, and no right prediction
+            correct += 1
+    return n, loss, correct
+
+
+@njit
+def residuals(
+    x: Array, target: Array, order: Array, begin: int, end: int, scale: Any, weight: Array,
+    bias: Array, block: Array, z: Array, rows: Array, best: Array, grad_bias: Array,
+) -> tuple[int, float, int]:  # fmt: skip
+    """The same; z becomes softmax(z) - onehot(target), and is added up in grad_bias (K,)."""
+    never_inlined()
+    n, loss, correct = losses(
+        x, target, order, begin, end, scale, weight, bias, block, z, rows, best
+    )
+    inverse = rows[2]
+    for r in range(n):
+        inverse[r] = ONE / rows[1, r] if r < end - begin else ZERO
+    for k in range(bias.shape[0]):
+        for r in range(n):
+            z[k, r] *= inverse[r]
+    for r in range(end - begin):
+        z[target[order[begin + r] if order.shape[0] > 0 else begin + r], r] -= ONE
+    for k in range(bias.shape[0]):
+        total = ZERO
+        for r in range(n):
+            total += z[k, r]
+        grad_bias[k] += total
+    return n, loss, correct
+
+
+@njit
+def softmax_rows(x: Array, log: bool, z: Array, rows: Array, best: Array, out: Array) -> None:
+    """out (n, K) = softmax of logits x (n, K), or its logarithm."""
+    never_inlined()
+    n, n_classes = x.shape
+    for r in range(n):
+        for k in range(n_classes):
+            z[k, r] = x[r, k]
+    exponentials(z, n, n_classes, rows, best)
+    for r in range(n):
+        largest, total = np.float64(rows[0, r]), rows[1, r]
+        log_total = math.log(np.float64(total))
+        for k in range(n_classes):
+            if log:
+                out[r, k] = np.float32((np.float64(x[r, k]) - largest) - log_total)
+            else:
+                out[r, k] = z[k, r] / total
+
+
+@njit(fastmath=SUM)
+def add_gradient(block: Array, n: int, z: Array, grad: Array) -> None:
+    """grad (K, width) += z (K, n) . block (n, width).
+
+    CLASSES classes and 4 rows in one loop: 9 loads and 5 stores for 20 products. 1 class and 8
+    rows: 20 us where it is 14.
+    """
+    never_inlined()
+    for k in range(0, grad.shape[0], CLASSES):
+        g0, g1, g2, g3, g4 = grad[k], grad[k + 1], grad[k + 2], grad[k + 3], grad[k + 4]
+        for r in range(0, n, 4):
+            x0, x1, x2, x3 = block[r], block[r + 1], block[r + 2], block[r + 3]
+            a0, a1, a2, a3 = z[k, r], z[k, r + 1], z[k, r + 2], z[k, r + 3]
+            b0, b1, b2, b3 = z[k + 1, r], z[k + 1, r + 1], z[k + 1, r + 2], z[k + 1, r + 3]
+            c0, c1, c2, c3 = z[k + 2, r], z[k + 2, r + 1], z[k + 2, r + 2], z[k + 2, r + 3]
+            d0, d1, d2, d3 = z[k + 3, r], z[k + 3, r + 1], z[k + 3, r + 2], z[k + 3, r + 3]
+            e0, e1, e2, e3 = z[k + 4, r], z[k + 4, r + 1], z[k + 4, r + 2], z[k + 4, r + 3]
+            for i in range(grad.shape[1]):
+                p, q, s, t = x0[i], x1[i], x2[i], x3[i]
+                g0[i] += a0 * p + a1 * q + a2 * s + a3 * t
+                g1[i] += b0 * p + b1 * q + b2 * s + b3 * t
+                g2[i] += c0 * p + c1 * q + c2 * s + c3 * t
+                g3[i] += d0 * p + d1 * q + d2 * s + d3 * t
+                g4[i] += e0 * p + e1 * q + e2 * s + e3 * t
+
+
+# ---- gradients and parameters ----
+
+
+@njit
+def total(a: Array, n: int) -> Any:
+    """a[0] + a[1] + ..., of n, in that order."""
+    result = a[0]
+    for i in range(1, n):
+        result += a[i]
+    return result
+
+
+@njit
+def copy(a: Array, to: Array) -> None:
+    for i in range(to.shape[0]):
+        to[i] = a[i]
+
+
+@njit
+def add(a: Array, to: Array) -> None:
+    for i in range(to.shape[0]):
+        to[i] += a[i]
+
+
+@njit
+def reduce(partials: Array, n: int, begin: int, end: int) -> None:
+    """partials[0] = the sum of partials[:n], as a balanced tree, at [begin, end) of (n, size)."""
+    never_inlined()
+    apart = 1
+    while apart < n:
+        for c in range(0, n - apart, 2 * apart):
+            add(partials[c + apart][begin:end], partials[c][begin:end])
+        apart *= 2
+
+
+@njit
+def update(
+    w: Array, grad: Array, v: Array, batch_size: int, weight_decay: float, sgd: Settings,
+    first: bool,
+) -> None:  # fmt: skip
+    """One update of w (n,) by the gradient (n,) of a summed loss; v is (n,), or (0,) without
+    momentum.
+
+    No fast-math: a slice of a parameter has the bits that the whole has.
+    """
+    never_inlined()
+    grad_scale, decay = ONE / np.float32(batch_size), np.float32(weight_decay)
+    lr, momentum = np.float32(sgd.lr), np.float32(sgd.momentum)
+    undamped = ONE - np.float32(sgd.dampening)
+    for i in range(w.shape[0]):
+        g = grad[i] * grad_scale
+        if decay != ZERO:
+            g += decay * w[i]
+        if v.shape[0] > 0:
+            v[i] = g if first else momentum * v[i] + undamped * g
+            g = g + momentum * v[i] if sgd.nesterov else v[i]
+        w[i] -= lr * g
+
+
+# ---- drivers: `loop` is prange or range; Numba wants such a loop in the function that it is given
+
+Loop = Callable[[int], Any]
+
+
+def train_by_rows(loop: Loop) -> Callable[..., tuple[float, int]]:
+    """A chunk at a time: its residuals, and its partial gradient while its rows are in L2."""
+
+    def train(
+        x, target, order, scale, batch_size, weight, bias, v_weight, v_bias, sgd, first,
+        grad_weight, grad_bias, n_tasks,
+    ):  # fmt: skip
+        n_rows = order.shape[0] if order.shape[0] > 0 else x.shape[0]
+        n_classes, n_features = weight.shape
+        size = n_classes * n_features
+        padded = divide_up(n_classes, CLASSES) * CLASSES
+        most = min(divide_up(batch_size, CHUNK_ROWS), MAX_CHUNKS)
+        blocks = np.empty((n_tasks, BLOCK_ROWS, n_features), np.float32)
+        zs = np.empty((n_tasks, padded, BLOCK_ROWS), np.float32)
+        rows = np.empty((n_tasks, 4, BLOCK_ROWS), np.float32)
+        best = np.empty((n_tasks, BLOCK_ROWS), np.int32)
+        partials = np.empty((most, padded * n_features), np.float32)
+        bias_partials = np.empty((most, n_classes), np.float32)
+        losses_of, correct_of = np.empty(most, np.float64), np.empty(most, np.int64)
+        w, v = weight.reshape(size), v_weight.reshape(v_weight.size)
+        updating, loss, correct = grad_weight.size == 0, 0.0, 0
+        for begin in range(0, n_rows, batch_size):
+            end = min(begin + batch_size, n_rows)
+            n_chunks, chunk_rows = chunks_of(end - begin, BATCH_CHUNKS)
+            for task in loop(n_tasks):
+                for c in range(n_chunks * task // n_tasks, n_chunks * (task + 1) // n_tasks):
+                    fill(partials[c], ZERO)
+                    fill(bias_partials[c], ZERO)
+                    losses_of[c], correct_of[c] = 0.0, 0
+                    stop = min(begin + (c + 1) * chunk_rows, end)
+                    for r in range(begin + c * chunk_rows, stop, BLOCK_ROWS):
+                        n, block_loss, block_correct = residuals(
+                            x, target, order, r, min(r + BLOCK_ROWS, stop), scale, weight, bias,
+                            blocks[task], zs[task], rows[task], best[task], bias_partials[c],
+                        )  # fmt: skip
+                        grad = partials[c].reshape((padded, n_features))
+                        add_gradient(blocks[task], n, zs[task], grad)
+                        losses_of[c] += block_loss
+                        correct_of[c] += block_correct
+            for task in loop(n_tasks):
+                i, j = size * task // n_tasks, size * (task + 1) // n_tasks
+                reduce(partials, n_chunks, i, j)
+                if updating:
+                    g = partials[0][i:j]
+                    update(w[i:j], g, v[i:j], end - begin, sgd.weight_decay, sgd, first)
+            reduce(bias_partials, n_chunks, 0, n_classes)
+            if updating:
+                g = bias_partials[0]
+                update(bias, g, v_bias, end - begin, sgd.bias_weight_decay, sgd, first)
+            first = False
+            loss += total(losses_of, n_chunks)
+            correct += total(correct_of, n_chunks)
+        if not updating:
+            copy(partials[0], grad_weight.reshape(size))
+            copy(bias_partials[0], grad_bias)
+        return loss, correct
+
+    return train
+
+
+def train_by_tiles(loop: Loop) -> Callable[..., tuple[float, int]]:
+    """The residuals of a span, chunk by chunk; then the gradient, TILE_FEATURES at a time over
+    all rows of the span, for which they are gathered again."""
+
+    def train(
+        x, target, order, scale, batch_size, weight, bias, v_weight, v_bias, sgd, first,
+        grad_weight, grad_bias, n_tasks,
+    ):  # fmt: skip
+        n_rows = order.shape[0] if order.shape[0] > 0 else x.shape[0]
+        n_classes, n_features = weight.shape
+        padded = divide_up(n_classes, CLASSES) * CLASSES
+        n_tiles = divide_up(n_features, TILE_FEATURES)
+        width = min(n_features, BLOCK_FEATURES)
+        blocks = np.empty((n_tasks, BLOCK_ROWS, width), np.float32)
+        tile_blocks = np.zeros((n_tasks, BLOCK_ROWS, TILE_FEATURES), np.float32)
+        zs = np.empty((SPAN_CHUNKS, padded, BLOCK_ROWS), np.float32)
+        rows = np.empty((n_tasks, 4, BLOCK_ROWS), np.float32)
+        best = np.empty((n_tasks, BLOCK_ROWS), np.int32)
+        grads = np.empty((n_tiles, padded, TILE_FEATURES), np.float32)
+        bias_partials = np.empty((SPAN_CHUNKS, n_classes), np.float32)
+        bias_sum = np.empty(n_classes, np.float32)
+        losses_of, correct_of = np.empty(SPAN_CHUNKS, np.float64), np.empty(SPAN_CHUNKS, np.int64)
+        updating, loss, correct = grad_weight.size == 0, 0.0, 0
+        for begin in range(0, n_rows, batch_size):
+            end = min(begin + batch_size, n_rows)
+            batch_loss = 0.0
+            for span in range(begin, end, SPAN_ROWS):
+                stop = min(span + SPAN_ROWS, end)
+                n_chunks, chunk_rows = chunks_of(stop - span, SPAN_CHUNKS)
+                for task in loop(n_tasks):
+                    for c in range(n_chunks * task // n_tasks, n_chunks * (task + 1) // n_tasks):
+                        r = span + c * chunk_rows
+                        fill(bias_partials[c], ZERO)
+                        _, losses_of[c], correct_of[c] = residuals(
+                            x, target, order, r, min(r + chunk_rows, stop), scale, weight, bias,
+                            blocks[task], zs[c], rows[task], best[task], bias_partials[c],
+                        )  # fmt: skip
+                for task in loop(n_tasks):
+                    for tile in range(n_tiles * task // n_tasks, n_tiles * (task + 1) // n_tasks):
+                        i = tile * TILE_FEATURES
+                        if span == begin:
+                            fill(grads[tile].reshape(padded * TILE_FEATURES), ZERO)
+                        for c in range(n_chunks):
+                            r = span + c * chunk_rows
+                            last = min(r + chunk_rows, stop)
+                            n = gather(x, order, r, last, i, scale, tile_blocks[task])
+                            add_gradient(tile_blocks[task], n, zs[c], grads[tile])
+                        for k in range(n_classes if stop == end else 0):
+                            w = weight[k][i : i + TILE_FEATURES]
+                            g = grads[tile, k][: w.shape[0]]
+                            if updating:
+                                v = v_weight[k][i : i + TILE_FEATURES] if v_weight.size else v_bias
+                                update(w, g, v, end - begin, sgd.weight_decay, sgd, first)
+                            else:
+                                copy(g, grad_weight[k][i : i + TILE_FEATURES])
+                reduce(bias_partials, n_chunks, 0, n_classes)
+                if span == begin:
+                    copy(bias_partials[0], bias_sum)
+                else:
+                    add(bias_partials[0], bias_sum)
+                batch_loss += total(losses_of, n_chunks)
+                correct += total(correct_of, n_chunks)
+            if updating:
+                update(bias, bias_sum, v_bias, end - begin, sgd.bias_weight_decay, sgd, first)
+            first = False
+            loss += batch_loss
+        if not updating:
+            copy(bias_sum, grad_bias)
+        return loss, correct
+
+    return train
+
+
+def score(loop: Loop) -> Callable[..., tuple[float, int]]:
+    """Losses of all rows, or where there is room for them their logits."""
+
+    def score(x, target, scale, weight, bias, out, n_tasks):
+        n_rows, n_features = x.shape
+        n_classes = weight.shape[0]
+        padded = divide_up(n_classes, CLASSES) * CLASSES
+        order = np.empty(0, np.int64)
+        width = min(n_features, BLOCK_FEATURES)
+        blocks = np.empty((n_tasks, BLOCK_ROWS, width), np.float32)
+        zs = np.empty((n_tasks, padded, BLOCK_ROWS), np.float32)
+        rows = np.empty((n_tasks, 4, BLOCK_ROWS), np.float32)
+        best = np.empty((n_tasks, BLOCK_ROWS), np.int32)
+        losses_of, correct_of = np.zeros(MAX_CHUNKS, np.float64), np.zeros(MAX_CHUNKS, np.int64)
+        n_chunks, chunk_rows = chunks_of(n_rows, BATCH_CHUNKS)
+        for task in loop(n_tasks):
+            for c in range(n_chunks * task // n_tasks, n_chunks * (task + 1) // n_tasks):
+                stop = min((c + 1) * chunk_rows, n_rows)
+                for r in range(c * chunk_rows, stop, BLOCK_ROWS):
+                    last = min(r + BLOCK_ROWS, stop)
+                    if out.size > 0:
+                        z = zs[task]
+                        logits(x, order, r, last, scale, weight, bias, blocks[task], z)
+                        for i in range(last - r):
+                            for k in range(n_classes):
+                                out[r + i, k] = z[k, i]
+                    else:
+                        _, loss, correct = losses(
+                            x, target, order, r, last, scale, weight, bias, blocks[task], zs[task],
+                            rows[task], best[task],
+                        )  # fmt: skip
+                        losses_of[c] += loss
+                        correct_of[c] += correct
+        return total(losses_of, n_chunks), total(correct_of, n_chunks)
+
+    return score
+
+
+def softmax(loop: Loop) -> Callable[..., None]:
+    """Softmax of x (B, K), or its logarithm."""
+
+    def softmax(x, log, out, n_tasks):
+        n_rows, n_classes = x.shape
+        zs = np.empty((n_tasks, n_classes, BLOCK_ROWS), np.float32)
+        rows = np.empty((n_tasks, 4, BLOCK_ROWS), np.float32)
+        best = np.empty((n_tasks, BLOCK_ROWS), np.int32)
+        n_chunks, chunk_rows = chunks_of(n_rows, BATCH_CHUNKS)
+        for task in loop(n_tasks):
+            for c in range(n_chunks * task // n_tasks, n_chunks * (task + 1) // n_tasks):
+                stop = min((c + 1) * chunk_rows, n_rows)
+                for r in range(c * chunk_rows, stop, BLOCK_ROWS):
+                    softmax_rows(
+                        x[r : min(r + BLOCK_ROWS, stop)], log, zs[task], rows[task], best[task],
+                        out[r : r + BLOCK_ROWS],
+                    )  # fmt: skip
+
+    return softmax

@@ -1,0 +1,27 @@
+"""The excerpts in docs/ are what the source says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = {
+    "python": ["fastsoftmax/_numpy.py", "fastsoftmax/_numba_kernels.py"],
+    "c": [f"csrc/{name}.h" for name in ("forward", "softmax", "backward", "update")],
+}
+
+
+def excerpts():
+    text = (ROOT / "docs" / "three-backends.md").read_text()
+    return re.findall(r"```(\w+)\n(.*?)```", text, re.DOTALL)
+
+
+def test_there_are_excerpts_of_each_backend():
+    assert [language for language, _ in excerpts()].count("c") == 4
+    assert len(excerpts()) == 12
+
+
+@pytest.mark.parametrize("language, excerpt", excerpts())
+def test_excerpt(language, excerpt):
+    assert any(excerpt in (ROOT / path).read_text() for path in SOURCES[language]), excerpt
