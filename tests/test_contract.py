@@ -265,6 +265,14 @@ def test_signatures(backend, function):
     assert parameters_of(getattr(backend, function)) == expected
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_documented_in_one_place(backend, function):
+    """The docstring is the contract's: a backend repeats it or has none."""
+    contract = getattr(Backend, function).__doc__
+    assert contract
+    assert getattr(backend, function).__doc__ in (None, contract)
+
+
 def test_no_further_public_functions(backend):
     public = {
         name
