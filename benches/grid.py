@@ -41,7 +41,8 @@ class Result:
 
 
 def batch_name(job: Job) -> str:
-    return "all" if job.batch_size == job.n_rows else str(job.batch_size)
+    """As the job's name has it: an epoch may be one batch, and still not mean all rows."""
+    return job.name.rpartition("B=")[2]
 
 
 def run(jobs: Iterable[Job], rounds: int, race: Race) -> list[Result]:

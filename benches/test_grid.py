@@ -49,3 +49,8 @@ def test_a_wrong_result_is_refused(job: shapes.Job) -> None:
     numpy_blas.Contender(made).check()
     with pytest.raises(AssertionError, match="weight is off"):
         Wrong(made).check()
+
+
+def test_each_shape_has_a_place_of_its_own() -> None:
+    places = {(grid.batch_name(job), job.n_classes, job.n_features) for job in shapes.grid()}
+    assert len(places) == len(list(shapes.grid())) == 150
