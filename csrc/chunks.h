@@ -17,21 +17,19 @@ typedef struct {
     ptrdiff_t n, rows; /* n chunks of `rows` rows, the last with what is left */
 } chunks;
 
-/* At least LEAST_CHUNKS chunks of nearly equal size, as long as they have CHUNK_ROWS rows, and as many
- * more as it takes for them to have no more than a block, but at most FS_MAX_CHUNKS. */
-static chunks chunks_of(ptrdiff_t n_rows) {
-    const ptrdiff_t n =
-        min_of(max_of(LEAST_CHUNKS, divide_up(n_rows, FS_BLOCK_ROWS)), FS_MAX_CHUNKS);
-    ptrdiff_t rows =
-        max_of(CHUNK_ROWS, divide_up(divide_up(n_rows, n), 4) * 4); /* kernels take 4 */
-    if (rows > FS_BLOCK_ROWS) rows = divide_up(rows, FS_BLOCK_ROWS) * FS_BLOCK_ROWS;
-    return (chunks){.n = divide_up(n_rows, rows), .rows = rows};
+/* The most chunks that a batch of at most n_rows rows can have: LEAST_CHUNKS, and as many more as it
+ * takes for them to have no more than a block, but at most FS_MAX_CHUNKS. */
+static ptrdiff_t most_chunks(ptrdiff_t n_rows) {
+    return min_of(max_of(LEAST_CHUNKS, divide_up(n_rows, FS_BLOCK_ROWS)), FS_MAX_CHUNKS);
 }
 
-/* The most chunks that a batch of at most n_rows rows can have: rounding may give a
- * smaller one more of them than a larger one. */
-static ptrdiff_t most_chunks(ptrdiff_t n_rows) {
-    return min_of(divide_up(n_rows, CHUNK_ROWS), FS_MAX_CHUNKS);
+/* That many of nearly equal size; fewer where they would have fewer than CHUNK_ROWS rows, or where
+ * rounding makes them larger. */
+static chunks chunks_of(ptrdiff_t n_rows) {
+    ptrdiff_t rows = divide_up(divide_up(n_rows, most_chunks(n_rows)), 4) * 4; /* kernels take 4 */
+    if (rows > FS_BLOCK_ROWS) rows = divide_up(rows, FS_BLOCK_ROWS) * FS_BLOCK_ROWS;
+    rows = max_of(CHUNK_ROWS, rows);
+    return (chunks){.n = divide_up(n_rows, rows), .rows = rows};
 }
 
 /* The first of the chunks that belong to a thread; those of thread t end where t + 1's begin. */

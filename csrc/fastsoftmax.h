@@ -78,7 +78,7 @@ typedef struct {
     void (*unpack)(const float *packed, ptrdiff_t n_features, ptrdiff_t n_classes, float *weight,
                    float *bias);
 
-    /* Of each thread: for the logits of n_logits rooms at a time, the panels of n_gradient rooms. */
+    /* Of each thread: for the logits of n_logits rooms at a time, the panel of n_gradient rooms. */
     ptrdiff_t (*scratch_floats)(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t n_logits,
                                 ptrdiff_t n_gradient);
     /* Residuals of the rows [begin, end) into the rooms, block_rows to each, and the losses of each
@@ -94,8 +94,8 @@ typedef struct {
                              ptrdiff_t *offset);
     /* The first feature of a tile: those with the same one lie next to each other. */
     ptrdiff_t (*tile_features)(ptrdiff_t n_classes, ptrdiff_t tile);
-    /* panel = the features of a tile, not the last one, of all rows in rooms: a copy, into scratch, that pays where
-     * by_panels says so. */
+    /* panel = the features of a tile, but the bias's, of all rows in rooms: a copy, into scratch,
+     * that pays where by_panels says so. */
     int (*by_panels)(ptrdiff_t n_classes);
     void (*gather)(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, float *panel);
     /* grad (tile_floats,) = or += a tile of the gradient of the summed loss of the rows in rooms,

@@ -55,7 +55,7 @@ static void residuals(const fs_rows *rows, const float *packed, ptrdiff_t begin,
 }
 
 static void gather(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, float *panel) {
-    const ptrdiff_t f = tile / class_blocks(rows->n_classes) * FS_WIDE;
+    const ptrdiff_t f = tile_features(rows->n_classes, tile) / FS_LANES;
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         const block *b = block_in(rooms, i);
         if (rows->row_type == FS_UINT8)

@@ -114,9 +114,15 @@ def divide_up(a: int, b: int) -> int:
 
 
 @njit
+def most_chunks(n_rows: int) -> int:
+    """That a batch of at most n_rows can have."""
+    return min(max(LEAST_CHUNKS, divide_up(n_rows, BLOCK_ROWS)), MAX_CHUNKS)
+
+
+@njit
 def chunks_of(n_rows: int) -> tuple[int, int]:
     """How many chunks n_rows are cut into, and their rows; the last has what is left."""
-    n = min(max(LEAST_CHUNKS, divide_up(n_rows, BLOCK_ROWS)), MAX_CHUNKS)
+    n = most_chunks(n_rows)
     rows = max(CHUNK_ROWS, divide_up(divide_up(n_rows, n), 4) * 4)
     if rows > BLOCK_ROWS:
         rows = divide_up(rows, BLOCK_ROWS) * BLOCK_ROWS
@@ -428,7 +434,7 @@ def train_by_rows(loop: Loop) -> Callable[..., tuple[float, int]]:
         n_classes, n_features = weight.shape
         size = n_classes * n_features
         padded = divide_up(n_classes, CLASSES) * CLASSES
-        most = min(divide_up(batch_size, CHUNK_ROWS), MAX_CHUNKS)
+        most = most_chunks(batch_size)
         blocks = np.empty((n_tasks, BLOCK_ROWS, n_features), np.float32)
         zs = np.empty((n_tasks, padded, BLOCK_ROWS), np.float32)
         rows = np.empty((n_tasks, 4, BLOCK_ROWS), np.float32)
@@ -492,7 +498,7 @@ def train_by_tiles(loop: Loop) -> Callable[..., tuple[float, int]]:
         width = min(n_features, BLOCK_FEATURES)
         blocks = np.empty((n_tasks, BLOCK_ROWS, width), np.float32)
         tile_blocks = np.zeros((n_tasks, BLOCK_ROWS, TILE_FEATURES), np.float32)
-        most = min(divide_up(min(batch_size, SPAN_ROWS), CHUNK_ROWS), MAX_CHUNKS)
+        most = most_chunks(min(batch_size, SPAN_ROWS))
         zs = np.empty((most, padded, BLOCK_ROWS), np.float32)
         rows = np.empty((n_tasks, 4, BLOCK_ROWS), np.float32)
         best = np.empty((n_tasks, BLOCK_ROWS), np.int32)

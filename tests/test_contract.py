@@ -29,7 +29,7 @@ SETTINGS = {
 }
 
 # (N, D, K, batch_size): chunks of 64 and fewer rows, whole and partial vectors and class blocks;
-# the last two have a weight that the C backend takes by tiles, in spans of 256 rows
+# the last two have a weight that the C backend takes by tiles, in spans of 1024 rows
 SHAPES = [
     (300, 37, 13, 128),
     (257, 784, 10, 257),
@@ -37,7 +37,7 @@ SHAPES = [
     (9, 1, 3, 4),
     (200, 65, 97, 64),
     (70, 784, 60, 33),
-    (300, 97, 350, 270),
+    (1100, 97, 350, 1060),
 ]
 
 
@@ -202,7 +202,7 @@ def fingerprint(backend, problem, num_threads):
 # large weights, over several spans of rows and in fewer rows than threads
 @pytest.mark.parametrize(
     "shape",
-    [(400, 70, 11), (64 * 64 + 200, 5, 3), (3, 20, 4), (300, 97, 350), (3, 784, 60)],
+    [(400, 70, 11), (64 * 64 + 200, 5, 3), (3, 20, 4), (1100, 97, 350), (3, 784, 60)],
     ids=str,
 )
 def test_same_bits_for_any_number_of_threads(backend, shape, row_type, threads, make_problem):

@@ -23,7 +23,7 @@ FEATURES = (1, 2, 3, 7, 10, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 784)
 CLASSES = (2, 3, 7, 10, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 784)
 ROWS = (1, 2, 31, 63, 64, 65, 256, 257)
 
-# The C backend has a second plan for 128 KB of weight and more, in spans of 256 rows, and takes
+# The C backend has a second plan for 128 KB of weight and more, in spans of 1024 rows, and takes
 # features in ranges of 1024
 LARGE = [
     (1, 784, 64),
@@ -31,7 +31,7 @@ LARGE = [
     (65, 784, 784),
     (257, 513, 65),
     (2, 784, 97),
-    (600, 97, 350),
+    (1060, 97, 350),
     (65, 1024, 3),
     (33, 1025, 7),
     (10, 2100, 17),
