@@ -116,7 +116,8 @@ def divide_up(a: int, b: int) -> int:
 @njit
 def most_chunks(n_rows: int) -> int:
     """That a batch of at most n_rows can have."""
-    return min(max(LEAST_CHUNKS, divide_up(n_rows, BLOCK_ROWS)), MAX_CHUNKS)
+    n: int = min(max(LEAST_CHUNKS, divide_up(n_rows, BLOCK_ROWS)), MAX_CHUNKS)
+    return n
 
 
 @njit
