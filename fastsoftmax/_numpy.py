@@ -1,11 +1,13 @@
 """The step in plain NumPy: the specification, the oracle of the tests, and the last fallback.
 
-With x (B, D), weight (K, D), bias (K,) and target (B,)::
+With x (B, D), weight (K, D), bias (K,), and of each row a coefficient c of every class, which is
+onehot(target) where nothing weighs, smooths or ignores::
 
     logits = x @ weight.T + bias                              (B, K)
-    loss = sum(log(sum(exp(logits))) - logits[target])
-    d logits = softmax(logits) - onehot(target)               (B, K)
+    loss = sum(c * (log(sum(exp(logits))) - logits))
+    d logits = sum(c) * softmax(logits) - c                   (B, K)
     d weight = (d logits).T @ x,  d bias = sum(d logits)      (K, D), (K,)
+    d x = (d logits) @ weight                                 (B, D)
 
 It computes in the dtype of the weight, and is the only backend that takes float64: the truth that
 the others are measured against. Its threads are those of the BLAS that NumPy was built with.
@@ -18,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from . import checks
-from .checks import FLOATS, Array
+from .checks import FLOATS, Array, LossTerms
+from .loss import CrossEntropy, Sums
 from .optim import SGD, Velocity
 from .threads import check_num_threads
 
@@ -26,6 +29,8 @@ name = "numpy"
 
 # Rows whose float copy and logits are held at a time: no memory that grows with N
 _BLOCK_ROWS = 4096
+
+_NOTHING = Sums(0.0, 0, 0, 0)
 
 
 def _forward(x: Array, weight: Array, bias: Array, scale: float) -> tuple[Array, Array]:
@@ -43,30 +48,75 @@ def _log_softmax(logits: Array) -> Array:
     return log_p
 
 
-def _sums(logits: Array, log_p: Array, target: Array) -> tuple[float, int]:
-    """Summed loss, and the number of rows whose first largest logit is the target's."""
-    loss = -log_p[np.arange(len(target)), target]
-    correct = (logits.argmax(axis=1) == target) & ~np.isnan(loss)
-    return float(loss.sum(dtype=np.float64)), int(correct.sum())
+def _coefficients(terms: LossTerms, n_classes: int, dtype: Any) -> Array:
+    """c (B, K), so that the loss of a row is ``-sum(c * log_p)``."""
+    if terms.probabilities is not None:
+        c = terms.probabilities
+    else:
+        assert terms.target is not None
+        c = (terms.target[:, None] == np.arange(n_classes)).astype(dtype)
+    if terms.label_smoothing:
+        c = (1 - terms.label_smoothing) * c + terms.label_smoothing / n_classes
+    if terms.class_weight is not None:
+        c = c * terms.class_weight
+    if terms.sample_weight is not None:
+        c = c * terms.sample_weight[:, None]
+    if terms.target is not None:
+        c[terms.target < 0] = 0
+    return c
+
+
+def _sums(logits: Array, losses: Array, terms: LossTerms) -> Sums:
+    if terms.probabilities is not None:
+        target, kept = terms.probabilities.argmax(axis=1), np.ones(len(losses), bool)
+    else:
+        assert terms.target is not None
+        target, kept = terms.target, terms.target >= 0
+    correct = (logits.argmax(axis=1) == target) & kept & ~np.isnan(losses)
+    loss = float(losses.sum(dtype=np.float64))
+    return Sums(loss, int(correct.sum()), terms.total_weight(), int(kept.sum()))
+
+
+def _add(a: Sums, b: Sums) -> Sums:
+    return Sums(*(x + y for x, y in zip(a, b, strict=True)))
+
+
+def _forward_loss(
+    x: Array, terms: LossTerms, weight: Array, bias: Array, scale: float
+) -> tuple[Array, Array, Array, Array, Sums]:
+    """Scaled rows (B, D), log_p and c (B, K), the loss of each row (B,), and sums."""
+    x, logits = _forward(x, weight, bias, scale)
+    log_p = _log_softmax(logits)
+    c = _coefficients(terms, len(bias), weight.dtype)
+    with np.errstate(invalid="ignore"):  # 0 * -inf, of a class that has no part in the loss
+        losses = -np.where(c == 0, 0, c * log_p).sum(axis=1)
+    if terms.target is not None:
+        losses = np.where(terms.target < 0, 0, losses)
+    return x, log_p, c, losses, _sums(logits, losses, terms)
 
 
 def _loss_and_grad(
-    x: Array, target: Array, weight: Array, bias: Array, scale: float
-) -> tuple[float, int, Array, Array]:
-    loss, correct = 0.0, 0
+    x: Array,
+    terms: LossTerms,
+    weight: Array,
+    bias: Array,
+    scale: float,
+    grad_input: Array | None = None,
+) -> tuple[Sums, Array, Array]:
+    sums = _NOTHING
     grad_weight, grad_bias = np.zeros_like(weight), np.zeros_like(bias)
     for begin in range(0, len(x), _BLOCK_ROWS):
         rows = slice(begin, begin + _BLOCK_ROWS)
-        block, logits = _forward(x[rows], weight, bias, scale)
-        log_p = _log_softmax(logits)
-        block_loss, block_correct = _sums(logits, log_p, target[rows])
-        residual = np.exp(log_p)
-        residual[np.arange(len(block)), target[rows]] -= 1
+        block, log_p, c, _, block_sums = _forward_loss(
+            x[rows], terms.take(rows), weight, bias, scale
+        )
+        residual = c.sum(axis=1, keepdims=True) * np.exp(log_p) - c
         grad_weight += residual.T @ block
         grad_bias += residual.sum(axis=0)
-        loss += block_loss
-        correct += block_correct
-    return loss, correct, grad_weight, grad_bias
+        if grad_input is not None:
+            grad_input[rows] = weight.dtype.type(scale) * (residual @ weight)
+        sums = _add(sums, block_sums)
+    return sums, grad_weight, grad_bias
 
 
 def _update(
@@ -85,15 +135,15 @@ def _sgd_update(
     bias: Array,
     grad_weight: Array,
     grad_bias: Array,
-    batch_size: int,
+    total_weight: float,
     sgd: SGD,
     velocity: Velocity | None,
 ) -> None:
     first = velocity is not None and not velocity.started
     bias_decay = sgd.weight_decay if sgd.decay_bias else 0.0
     v_weight, v_bias = (velocity.weight, velocity.bias) if velocity else (None, None)
-    _update(weight, grad_weight / batch_size, v_weight, sgd.weight_decay, sgd, first)
-    _update(bias, grad_bias / batch_size, v_bias, bias_decay, sgd, first)
+    _update(weight, grad_weight / total_weight, v_weight, sgd.weight_decay, sgd, first)
+    _update(bias, grad_bias / total_weight, v_bias, bias_decay, sgd, first)
     if velocity is not None:
         velocity.started = True
 
@@ -107,17 +157,22 @@ def loss_and_grad(
     weight: Array,
     bias: Array,
     *,
+    criterion: CrossEntropy | None = None,
+    sample_weight: Any = None,
     scale: float = 1.0,
     num_threads: int | None = None,
+    grad_input: Array | None = None,
 ) -> tuple[float, Array, Array]:
     check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias, floats=FLOATS)
     x = checks.rows(x, weight.shape[1], floats=FLOATS)
     checks.not_empty(x.shape[0])
-    target = checks.targets(target, x.shape[0], weight.shape[0])
+    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
     scale = checks.row_scale(scale)
-    loss, _, grad_weight, grad_bias = _loss_and_grad(x, target, weight, bias, scale)
-    return loss, grad_weight, grad_bias
+    if grad_input is not None:
+        checks.output("grad_input", grad_input, x.shape, weight.dtype)
+    sums, grad_weight, grad_bias = _loss_and_grad(x, terms, weight, bias, scale, grad_input)
+    return sums.loss, grad_weight, grad_bias
 
 
 def sgd_update(
@@ -125,7 +180,7 @@ def sgd_update(
     bias: Array,
     grad_weight: Array,
     grad_bias: Array,
-    batch_size: int,
+    total_weight: float,
     sgd: SGD,
     velocity: Velocity | None = None,
 ) -> None:
@@ -139,8 +194,8 @@ def sgd_update(
     )
     if checks.velocity_of(sgd, velocity, weight) is None:
         velocity = None
-    batch_size = checks.positive_int("batch_size", batch_size)
-    _sgd_update(weight, bias, grad_weight, grad_bias, batch_size, sgd, velocity)
+    total_weight = checks.positive("total_weight", total_weight)
+    _sgd_update(weight, bias, grad_weight, grad_bias, total_weight, sgd, velocity)
 
 
 def train_step(
@@ -151,10 +206,15 @@ def train_step(
     sgd: SGD,
     velocity: Velocity | None = None,
     *,
+    criterion: CrossEntropy | None = None,
+    sample_weight: Any = None,
     scale: float = 1.0,
     num_threads: int | None = None,
-) -> tuple[float, int]:
-    return _train(x, target, None, None, weight, bias, sgd, velocity, scale, num_threads)
+) -> Sums:
+    return _train(
+        x, target, None, None, weight, bias, sgd, velocity, criterion, sample_weight, scale,
+        num_threads,
+    )  # fmt: skip
 
 
 def train_epoch(
@@ -167,11 +227,16 @@ def train_epoch(
     sgd: SGD,
     velocity: Velocity | None = None,
     *,
+    criterion: CrossEntropy | None = None,
+    sample_weight: Any = None,
     scale: float = 1.0,
     num_threads: int | None = None,
-) -> tuple[float, int]:
+) -> Sums:
     batch_size = checks.positive_int("batch_size", batch_size)
-    return _train(x, target, order, batch_size, weight, bias, sgd, velocity, scale, num_threads)
+    return _train(
+        x, target, order, batch_size, weight, bias, sgd, velocity, criterion, sample_weight, scale,
+        num_threads,
+    )  # fmt: skip
 
 
 def _train(
@@ -183,32 +248,33 @@ def _train(
     bias: Array,
     sgd: SGD,
     velocity: Velocity | None,
+    criterion: CrossEntropy | None,
+    sample_weight: Any,
     scale: float,
     num_threads: int | None,
-) -> tuple[float, int]:
+) -> Sums:
     check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias, floats=FLOATS, writeable=True)
     x = checks.rows(x, weight.shape[1], floats=FLOATS)
-    target = checks.targets(target, x.shape[0], weight.shape[0])
+    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
     order = checks.row_order(order, x.shape[0])
     n_rows = x.shape[0] if order is None else order.shape[0]
     checks.not_empty(n_rows)
     if checks.velocity_of(sgd, velocity, weight) is None:
         velocity = None
     scale = checks.row_scale(scale)
-    loss, correct = 0.0, 0
+    sums = _NOTHING
     for begin in range(0, n_rows, batch_size or n_rows):
         batch: Any = slice(begin, begin + (batch_size or n_rows))
         if order is not None:
             batch = order[batch]
-        batch_target = target[batch]
-        batch_loss, batch_correct, grad_weight, grad_bias = _loss_and_grad(
-            x[batch], batch_target, weight, bias, scale
+        batch_sums, grad_weight, grad_bias = _loss_and_grad(
+            x[batch], terms.take(batch), weight, bias, scale
         )
-        _sgd_update(weight, bias, grad_weight, grad_bias, len(batch_target), sgd, velocity)
-        loss += batch_loss
-        correct += batch_correct
-    return loss, correct
+        # a batch of weight 0 has no gradient
+        _sgd_update(weight, bias, grad_weight, grad_bias, batch_sums.weight or 1, sgd, velocity)
+        sums = _add(sums, batch_sums)
+    return sums
 
 
 def evaluate(
@@ -217,22 +283,29 @@ def evaluate(
     weight: Array,
     bias: Array,
     *,
+    criterion: CrossEntropy | None = None,
+    sample_weight: Any = None,
     scale: float = 1.0,
     num_threads: int | None = None,
-) -> tuple[float, int]:
+    losses: Array | None = None,
+) -> Sums:
     check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias, floats=FLOATS)
     x = checks.rows(x, weight.shape[1], floats=FLOATS)
-    target = checks.targets(target, x.shape[0], weight.shape[0])
+    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
     scale = checks.row_scale(scale)
-    loss, correct = 0.0, 0
+    if losses is not None:
+        checks.output("losses", losses, x.shape[:1], weight.dtype)
+    sums = _NOTHING
     for begin in range(0, len(x), _BLOCK_ROWS):
         rows = slice(begin, begin + _BLOCK_ROWS)
-        _, logits = _forward(x[rows], weight, bias, scale)
-        block_loss, block_correct = _sums(logits, _log_softmax(logits), target[rows])
-        loss += block_loss
-        correct += block_correct
-    return loss, correct
+        *_, block_losses, block_sums = _forward_loss(
+            x[rows], terms.take(rows), weight, bias, scale
+        )
+        if losses is not None:
+            losses[rows] = block_losses
+        sums = _add(sums, block_sums)
+    return sums
 
 
 def predict_logits(

@@ -4,7 +4,8 @@ A backend is a module with the functions of `Backend`, no more and no fewer. All
 arguments by `checks`, hence raise the same exceptions, and update parameters in place. Within a
 backend, and bit for bit:
 
-- ``train_step`` is ``loss_and_grad``, then ``sgd_update``;
+- ``train_step`` is ``loss_and_grad``, then ``sgd_update`` by the weight of its rows, or by 1 where
+  that is 0, as is the gradient then;
 - ``train_epoch`` is a loop of ``train_step``;
 - nothing depends on ``num_threads``.
 """
@@ -19,6 +20,7 @@ from functools import cache
 from typing import Any, Protocol, cast
 
 from .checks import Array
+from .loss import CrossEntropy, Sums
 from .optim import SGD, Velocity
 
 __all__ = ["BACKENDS", "Backend", "available_backends", "get_backend"]
@@ -39,8 +41,9 @@ class Backend(Protocol):
     """The fused step and its parts.
 
     Shapes: x (N, D) or (N, H, W) and the like, float32 or uint8, each feature multiplied by
-    ``scale``; target (N,) of integers; weight and its gradient (K, D), bias and its gradient
-    (K,), float32. Losses are sums over rows, in double.
+    ``scale``; target (N,) of integers, or (N, K) of probabilities; sample_weight (N,); weight and
+    its gradient (K, D), bias and its gradient (K,), float32. Losses are sums over rows, in double.
+    Without a criterion it is ``CrossEntropy()``, and no row is ignored.
     """
 
     name: str
@@ -52,10 +55,13 @@ class Backend(Protocol):
         weight: Array,
         bias: Array,
         *,
+        criterion: CrossEntropy | None = None,
+        sample_weight: Any = None,
         scale: float = 1.0,
         num_threads: int | None = None,
+        grad_input: Array | None = None,
     ) -> tuple[float, Array, Array]:
-        """Summed loss, and its gradients for weight and bias."""
+        """Summed loss, and its gradients for weight and bias; into grad_input (N, D) for x."""
 
     def sgd_update(
         self,
@@ -63,11 +69,14 @@ class Backend(Protocol):
         bias: Array,
         grad_weight: Array,
         grad_bias: Array,
-        batch_size: int,
+        total_weight: float,
         sgd: SGD,
         velocity: Velocity | None = None,
     ) -> None:
-        """One update by the gradients of a loss that was summed over batch_size rows."""
+        """One update by the gradients of a summed loss, over the weight of its rows.
+
+        That is their number, where nothing weighs them.
+        """
 
     def train_step(
         self,
@@ -78,10 +87,12 @@ class Backend(Protocol):
         sgd: SGD,
         velocity: Velocity | None = None,
         *,
+        criterion: CrossEntropy | None = None,
+        sample_weight: Any = None,
         scale: float = 1.0,
         num_threads: int | None = None,
-    ) -> tuple[float, int]:
-        """One update by the mean gradient; summed loss and correct predictions before it."""
+    ) -> Sums:
+        """One update by the mean gradient; sums of loss and correct predictions before it."""
 
     def train_epoch(
         self,
@@ -94,9 +105,11 @@ class Backend(Protocol):
         sgd: SGD,
         velocity: Velocity | None = None,
         *,
+        criterion: CrossEntropy | None = None,
+        sample_weight: Any = None,
         scale: float = 1.0,
         num_threads: int | None = None,
-    ) -> tuple[float, int]:
+    ) -> Sums:
         """A step for each batch_size rows of x[order], the last with what is left; their sums.
 
         order is (M,) of row indices, in which a row may occur any number of times, or None for
@@ -110,10 +123,13 @@ class Backend(Protocol):
         weight: Array,
         bias: Array,
         *,
+        criterion: CrossEntropy | None = None,
+        sample_weight: Any = None,
         scale: float = 1.0,
         num_threads: int | None = None,
-    ) -> tuple[float, int]:
-        """Summed loss, and correct predictions: the first largest logit is the target's."""
+        losses: Array | None = None,
+    ) -> Sums:
+        """Sums of loss and correct predictions; the loss of each row into losses (N,)."""
 
     def predict_logits(
         self,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from .loss import CrossEntropy
 from .optim import FLOAT32_MAX, SGD, Velocity
 
 Array = npt.NDArray[Any]
@@ -95,19 +96,131 @@ def _all_below(indices: Array, n: int) -> bool:
     return bool(indices.min() >= 0 and indices.max() < n)
 
 
-def targets(target: Any, n_rows: int, n_classes: int) -> npt.NDArray[np.int32]:
-    """`target` as (n_rows,) int32 in [0, n_classes); other integer types are copied."""
+def targets(
+    target: Any, n_rows: int, n_classes: int, ignore_index: int | None = None
+) -> npt.NDArray[np.int32]:
+    """`target` as (n_rows,) int32 in [0, n_classes); other integer types are copied.
+
+    Where there is an `ignore_index`, a target may be that too, and comes as -1.
+    """
     target = np.asarray(target)
     if target.dtype.kind not in "iu":
         raise TypeError(f"target must be an array of integers, got {target.dtype}")
     if target.shape != (n_rows,):
         raise ValueError(f"target must have shape ({n_rows},) as x has rows, got {target.shape}")
-    if not _all_below(target, n_classes):
-        wrong = int(np.flatnonzero((target < 0) | (target >= n_classes))[0])
+    if _all_below(target, n_classes) and not (ignore_index is not None and 0 <= ignore_index):
+        return np.ascontiguousarray(target, np.int32)
+    wrong = (target < 0) | (target >= n_classes)
+    ignored = np.zeros_like(wrong) if ignore_index is None else target == ignore_index
+    wrong &= ~ignored
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        or_ignored = "" if ignore_index is None else f", or ignore_index={ignore_index}"
         raise ValueError(
-            f"target[{wrong}] is {target[wrong]}, expected 0 <= target < {n_classes} (n_classes)"
+            f"target[{first}] is {target[first]}, expected 0 <= target < {n_classes} (n_classes)"
+            f"{or_ignored}"
         )
-    return np.ascontiguousarray(target, np.int32)
+    return np.where(ignored, -1, target).astype(np.int32)
+
+
+class LossTerms(NamedTuple):
+    """Checked targets and what weighs them, as the kernels take them."""
+
+    target: npt.NDArray[np.int32] | None  # (N,), -1 where the row is ignored
+    probabilities: Array | None  # (N, K), instead of target
+    class_weight: Array | None  # (K,)
+    sample_weight: Array | None  # (N,)
+    label_smoothing: float
+    plain: bool  # nothing but targets in [0, K)
+
+    def take(self, rows: Any) -> LossTerms:
+        """Those of some rows."""
+        target, probabilities, class_weight, sample_weight, smoothing, plain = self
+        return LossTerms(
+            None if target is None else target[rows],
+            None if probabilities is None else probabilities[rows],
+            class_weight,
+            None if sample_weight is None else sample_weight[rows],
+            smoothing,
+            plain,
+        )
+
+    def total_weight(self) -> float:
+        """What the mean loss over all rows divides by."""
+        if self.target is None:
+            assert self.probabilities is not None
+            each = np.ones(len(self.probabilities))
+        elif self.plain:
+            return len(self.target)
+        else:
+            kept = self.target >= 0
+            each = kept if self.class_weight is None else kept * self.class_weight[self.target]
+        return float((each if self.sample_weight is None else each * self.sample_weight).sum())
+
+
+def _float_vector(name: str, value: Any, n: int, of: str, dtype: np.dtype[Any]) -> Array:
+    """`value` as n finite numbers of that dtype; others are copied."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name} must be an array of numbers, got {array.dtype}")
+    if array.shape != (n,):
+        raise ValueError(f"{name} must have shape ({n},) as there are {of}, got {array.shape}")
+    with np.errstate(over="ignore"):  # too large a number shows as an infinity
+        array = np.ascontiguousarray(array, dtype)
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} must be finite in {dtype}, got {array[~np.isfinite(array)][0]}")
+    return array
+
+
+def loss_terms(
+    target: Any, criterion: CrossEntropy | None, sample_weight: Any, x: Array, weight: Array
+) -> LossTerms:
+    """`target`, integers (N,) or probabilities (N, K), and what weighs it, for checked arrays."""
+    n_rows, n_classes, dtype = x.shape[0], weight.shape[0], weight.dtype
+    if criterion is not None and not isinstance(criterion, CrossEntropy):
+        raise TypeError(f"criterion must be a CrossEntropy, got {type(criterion).__name__}")
+    target = np.asarray(target)
+    probabilities = None
+    if target.dtype.kind == "f" and target.ndim == 2:
+        if target.shape != (n_rows, n_classes):
+            raise ValueError(
+                f"target must have shape ({n_rows}, {n_classes}) where it is probabilities, "
+                f"got {target.shape}"
+            )
+        probabilities, target = np.ascontiguousarray(target, dtype), None
+    else:
+        ignore_index = None if criterion is None else criterion.ignore_index
+        target = targets(target, n_rows, n_classes, ignore_index)
+    class_weight, smoothing = None, 0.0
+    if criterion is not None:
+        smoothing = float(criterion.label_smoothing)
+        if criterion.class_weight is not None:
+            class_weight = _float_vector(
+                "class_weight", criterion.class_weight, n_classes, "classes", dtype
+            )
+    if sample_weight is not None:
+        sample_weight = _float_vector("sample_weight", sample_weight, n_rows, "rows", dtype)
+    plain = (
+        probabilities is None
+        and class_weight is None
+        and sample_weight is None
+        and smoothing == 0
+        and (criterion is None or n_rows == 0 or bool(target.min() >= 0))
+    )
+    return LossTerms(target, probabilities, class_weight, sample_weight, smoothing, plain)
+
+
+def output(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """`array` as one to write results to."""
+    if not isinstance(array, np.ndarray) or array.dtype != dtype:
+        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise TypeError(f"{name} must be an array of {dtype}, got {got}")
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    _contiguous(name, array)
+    if not array.flags.writeable:
+        raise ValueError(f"{name} is read-only, and would be written to")
+    return array
 
 
 def labels(y: Any, name: str = "labels") -> Array:
@@ -153,6 +266,14 @@ def integer(name: str, value: Any, *, least: int) -> int:
 def positive_int(name: str, value: Any) -> int:
     """`value` as an int >= 1."""
     return integer(name, value, least=1)
+
+
+def positive(name: str, value: Any) -> float:
+    """`value` as a finite float > 0."""
+    number = finite(name, value)
+    if number <= 0:
+        raise ValueError(f"{name} must be > 0, got {value!r}")
+    return number
 
 
 def default_scale(dtype: np.dtype[Any]) -> float:

@@ -143,7 +143,7 @@ def sgd_step(
            [-1.,  1.]], dtype=float32)
     """
     x = np.asarray(x)
-    loss, _ = get_backend().train_step(
+    sums = get_backend().train_step(
         x,
         target,
         weight,
@@ -153,4 +153,4 @@ def sgd_step(
         scale=checks.default_scale(x.dtype) if scale is None else scale,
         num_threads=num_threads,
     )
-    return loss / len(x)
+    return sums.loss / sums.weight

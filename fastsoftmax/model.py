@@ -162,10 +162,10 @@ class LinearClassifier:
         """
         x = np.asarray(x)
         checks.not_empty(len(x))
-        loss, correct = get_backend().evaluate(
+        sums = get_backend().evaluate(
             x, self.encode(y), self.weight, self.bias, scale=self._scale_for(x)
         )
-        return Evaluation(loss / len(x), correct / len(x))
+        return Evaluation(sums.loss / len(x), sums.correct / len(x))
 
     def score(self, x: Any, y: Any) -> float:
         """Accuracy on rows `x` with labels `y`."""

@@ -14,6 +14,7 @@ import pytest
 
 from fastsoftmax import _numpy, backends, checks
 from fastsoftmax.backends import Backend
+from fastsoftmax.loss import CrossEntropy
 from fastsoftmax.optim import SGD, Velocity
 
 SETTINGS = {
@@ -78,7 +79,7 @@ def test_train_step_is_loss_and_grad_then_sgd_update(backend, problem, sgd):
     x, target, _, _ = problem
     fused, parts = State(problem, sgd), State(problem, sgd)
     for _ in range(3):
-        loss, _ = backend.train_step(
+        loss, *_ = backend.train_step(
             x, target, fused.weight, fused.bias, sgd, fused.velocity, scale=problem.scale
         )
         loss_of_parts, *gradients = backend.loss_and_grad(
@@ -96,7 +97,7 @@ def test_train_epoch_is_a_loop_of_train_step(backend, problem, shape, sgd):
     rng = np.random.default_rng(0)
     whole, steps = State(problem, sgd), State(problem, sgd)
     for order in (rng.permutation(n_rows), rng.integers(0, n_rows, n_rows + batch_size // 2)):
-        loss, correct = backend.train_epoch(
+        sums = backend.train_epoch(
             x,
             target,
             order,
@@ -108,7 +109,7 @@ def test_train_epoch_is_a_loop_of_train_step(backend, problem, shape, sgd):
             scale=problem.scale,
         )
         batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-        losses, corrects = zip(
+        parts = zip(
             *(
                 backend.train_step(
                     x[batch],
@@ -124,8 +125,8 @@ def test_train_epoch_is_a_loop_of_train_step(backend, problem, shape, sgd):
             strict=True,
         )
         assert whole.bits() == steps.bits()
-        assert correct == sum(corrects)
-        assert loss == reduce(operator.add, losses, 0.0)  # sum() rounds otherwise from Python 3.12
+        # sum() rounds otherwise from Python 3.12
+        assert sums == tuple(reduce(operator.add, part, 0.0) for part in parts)
 
 
 def test_train_epoch_without_order(backend, problem, shape):
@@ -311,6 +312,7 @@ def arguments(sgd):
         "target": np.arange(N) % K,
         "order": np.arange(N),
         "batch_size": 4,
+        "total_weight": 4.0,
         "weight": weight,
         "bias": bias,
         "grad_weight": np.ones_like(weight),
@@ -318,6 +320,10 @@ def arguments(sgd):
         "sgd": sgd,
         "velocity": Velocity.of(weight, bias) if sgd.momentum else None,
         "logits": rng.standard_normal((N, K)).astype(np.float32),
+        "criterion": CrossEntropy(),
+        "sample_weight": None,
+        "grad_input": None,
+        "losses": None,
         "scale": 0.5,
         "num_threads": 1,
     }
@@ -428,6 +434,9 @@ BAD = {
     "batch_size -1": ("batch_size", lambda a: -1, ValueError, "batch_size must be >= 1, got -1"),
     "batch_size 2.0": ("batch_size", lambda a: 2.0, TypeError, "must be an integer, got 2.0"),
     "batch_size None": ("batch_size", lambda a: None, TypeError, "must be an integer, got None"),
+    "total_weight 0": ("total_weight", lambda a: 0, ValueError, "total_weight must be > 0, got 0"),
+    "total_weight NaN": ("total_weight", lambda a: np.nan, ValueError, "total_weight must be fin"),
+    "total_weight None": ("total_weight", lambda a: None, TypeError, "must be a number, got None"),
     "weight of float16": ("weight", lambda a: a["weight"].astype("f2"), TypeError, "got float16"),
     "weight a list": ("weight", lambda a: a["weight"].tolist(), TypeError, "got list"),
     "weight of one dimension": ("weight", lambda a: a["weight"][0], ValueError, "(3,)"),
@@ -634,7 +643,7 @@ def test_no_rows(backend):
     given = arguments(SGD(lr=0.1))
     for x in (given["x"][:0], np.zeros((0, D), np.uint8)):
         given |= {"x": x, "target": given["target"][:0], "logits": given["logits"][:0]}
-        assert call(backend, "evaluate", given) == (0.0, 0)
+        assert call(backend, "evaluate", given) == (0.0, 0, 0, 0)
         for function in ("predict_logits", "softmax", "log_softmax"):
             empty = call(backend, function, given)
             assert empty.shape == (0, K) and empty.dtype == np.float32

@@ -147,7 +147,7 @@ def test_a_shuffled_epoch(batch_size, row_type, options, backend, make_problem, 
     problem = make_problem(1000, 97, 10, row_type)
     order = np.random.default_rng(0).permutation(1000)
     ours = Ours(problem, backend, **options)
-    loss, correct = backend.train_epoch(
+    loss, correct, *_ = backend.train_epoch(
         problem.x,
         problem.target,
         order,

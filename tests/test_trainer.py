@@ -63,7 +63,7 @@ def by_hand(
         lists[0].append(loss / len(x))
         lists[1].append(correct / len(x))
         if test is not None:
-            test_loss, test_correct = steps.evaluate(*test, weight, bias, scale=scale)
+            test_loss, test_correct, *_ = steps.evaluate(*test, weight, bias, scale=scale)
             lists[2].append(test_loss / len(test[0]))
             lists[3].append(test_correct / len(test[0]))
     return weight, bias, lists
