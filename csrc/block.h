@@ -26,6 +26,9 @@ typedef struct {
     const char *next[FS_BLOCK_ROWS]; /* rows to prefetch meanwhile, */
     ptrdiff_t n_next_forward;        /* so many of them in the forward pass */
     int32_t target[FS_BLOCK_ROWS];
+    /* with a criterion (criterion.h): coefficients of the target and of every class */
+    float own[FS_BLOCK_ROWS], every[FS_BLOCK_ROWS];
+    const float *probabilities[FS_BLOCK_ROWS];
     ptrdiff_t n_rows;
     ptrdiff_t n_classes;
     ptrdiff_t n_full;    /* full vectors of a row */
@@ -56,10 +59,13 @@ static block *block_in(const fs_rooms *rooms, ptrdiff_t i) {
     return (block *)(void *)(rooms->first + (size_t)i * rooms->stride);
 }
 
+FS_INLINE ptrdiff_t index_at(const fs_rows *rows, ptrdiff_t position) {
+    return rows->order ? (ptrdiff_t)rows->order[position] : position;
+}
+
 FS_INLINE const char *row_at(const fs_rows *rows, ptrdiff_t position) {
-    const ptrdiff_t index = rows->order ? (ptrdiff_t)rows->order[position] : position;
     const ptrdiff_t size = rows->row_type == FS_UINT8 ? 1 : sizeof(float);
-    return (const char *)rows->x + index * rows->n_features * size;
+    return (const char *)rows->x + index_at(rows, position) * rows->n_features * size;
 }
 
 FS_INLINE vf load_features(const char *row, ptrdiff_t vector, const int is_uint8) {

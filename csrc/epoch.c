@@ -54,8 +54,10 @@ typedef struct {
     ptrdiff_t batch_size;
     fs_sgd sgd;
     fs_sums step_sums, sums;
+    float *grad_input; /* (n_rows, D) or NULL */
 
-    float *out; /* predict_logits, softmax */
+    float *losses; /* evaluate: (n_rows,) or NULL */
+    float *out;    /* predict_logits, softmax */
     const float *logits;
     int log;
 } pass;
@@ -107,8 +109,25 @@ static void *new_pass(pass *p, const fs_kernels *kernels, const fs_rows *rows, i
 static void add_sums(fs_sums *to, const fs_sums *sums, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i++) {
         to->loss += sums[i].loss;
+        to->weight += sums[i].weight;
         to->correct += sums[i].correct;
+        to->count += sums[i].count;
     }
+}
+
+/* Adds what n chunks weigh, in their order: as each thread does for itself, to scale the gradient. */
+static double add_weights(const pass *p, double weight, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i++) weight += p->chunk_sums[i].weight;
+    return weight;
+}
+
+/* Of a mean over rows of that weight. */
+static float grad_scale_of(double weight) { return 1.0f / (weight != 0 ? (float)weight : 1.0f); }
+
+static void input_gradient(const pass *p, const fs_rooms *rooms, ptrdiff_t begin) {
+    if (p->grad_input)
+        p->kernels->input_gradient(p->rows, p->packed, rooms,
+                                   p->grad_input + begin * p->rows->n_features);
 }
 
 static fs_rooms rooms_of(const pass *p, ptrdiff_t first, ptrdiff_t n) {
@@ -151,6 +170,7 @@ static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_ro
                 k->gradient(p->rows, &room, NULL, tile, r > first,
                             p->partials + i * p->packed_size + offset);
             }
+            input_gradient(p, &room, r);
         }
     }
 }
@@ -171,7 +191,7 @@ static void update_range(pass *p, const float *grad, ptrdiff_t begin, ptrdiff_t 
 
 static void reduce_phase(pass *p, fs_member m, ptrdiff_t n_rows, int update) {
     const ptrdiff_t n_partials = chunks_of(n_rows).n;
-    const float grad_scale = 1.0f / (float)n_rows;
+    const float grad_scale = grad_scale_of(add_weights(p, 0.0, n_partials));
     ptrdiff_t begin, end;
     slice_of(p, m, &begin, &end);
     for (ptrdiff_t i = begin; i < end; i += REDUCE_FLOATS) {
@@ -193,7 +213,7 @@ static void reduce_phase(pass *p, fs_member m, ptrdiff_t n_rows, int update) {
 /* This thread's tiles of the gradient over the rows of a span; each is used to update as soon as it
  * has all rows of the batch. One that has them at once is never stored. */
 static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumulate, int update,
-                        ptrdiff_t n_rows) {
+                        float grad_scale) {
     const fs_kernels *const k = p->kernels;
     const ptrdiff_t d = p->rows->n_features, n_classes = p->rows->n_classes;
     const ptrdiff_t n = k->n_tiles(d, n_classes);
@@ -218,12 +238,13 @@ static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumul
         }
         k->gradient(p->rows, rooms, panel, tile, accumulate, grad);
         if (update)
-            update_range(p, grad, offset, offset + size, 1.0f / (float)n_rows,
+            update_range(p, grad, offset, offset + size, grad_scale,
                          is_bias ? p->sgd.bias_weight_decay : p->sgd.weight_decay);
     }
 }
 
 static void step_by_tiles(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows, int update) {
+    double weight = 0;
     for (ptrdiff_t done = 0; done < n_rows; done += SPAN_ROWS) {
         const ptrdiff_t first = begin + done, last = first + min_of(SPAN_ROWS, n_rows - done);
         const chunks c = chunks_of(last - first);
@@ -237,9 +258,12 @@ static void step_by_tiles(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_row
             p->kernels->residuals(p->rows, p->packed, first + i * c.rows,
                                   min_of(first + (i + n) * c.rows, last), c.rows, -1, &group,
                                   scratch_of(p, m), &p->chunk_sums[i]);
+            input_gradient(p, &group, first + i * c.rows);
         }
         fs_team_barrier(m);
-        tiles_phase(p, m, &rooms, done > 0, update && last == begin + n_rows, n_rows);
+        weight = add_weights(p, weight, c.n);
+        tiles_phase(p, m, &rooms, done > 0, update && last == begin + n_rows,
+                    grad_scale_of(weight));
         if (m.thread == 0) add_sums(&p->step_sums, p->chunk_sums, c.n);
         fs_team_barrier(m);
     }
@@ -296,10 +320,11 @@ static void loss_and_grad_work(void *context, fs_member m) {
 
 int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
                      const float *bias, int num_threads, float *grad_weight, float *grad_bias,
-                     fs_sums *sums) {
+                     float *grad_input, fs_sums *sums) {
     pass p;
     void *memory = new_pass(&p, kernels, rows, num_threads, rows->n_rows, 0);
     if (!memory) return FS_NO_MEMORY;
+    p.grad_input = grad_input;
     kernels->pack(weight, bias, rows->n_features, rows->n_classes, p.packed);
     fs_team_run(p.num_threads, loss_and_grad_work, &p);
     kernels->unpack(p.partials, rows->n_features, rows->n_classes, grad_weight, grad_bias);
@@ -310,8 +335,8 @@ int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float
 
 void fs_sgd_update(const fs_kernels *kernels, const fs_params *params, const float *grad_weight,
                    const float *grad_bias, ptrdiff_t n_features, ptrdiff_t n_classes,
-                   ptrdiff_t batch_size, const fs_sgd *sgd) {
-    const float grad_scale = 1.0f / (float)batch_size;
+                   double total_weight, const fs_sgd *sgd) {
+    const float grad_scale = grad_scale_of(total_weight);
     kernels->update(params->weight, grad_weight, params->velocity_weight, n_classes * n_features,
                     grad_scale, sgd->weight_decay, sgd);
     kernels->update(params->bias, grad_bias, params->velocity_bias, n_classes, grad_scale,
@@ -331,16 +356,18 @@ static void for_each_chunk(pass *p, fs_member m,
 
 static void evaluate_chunk(pass *p, fs_member m, void *room, ptrdiff_t chunk, ptrdiff_t begin,
                            ptrdiff_t end) {
-    p->kernels->loss(p->rows, p->packed, begin, end, room, scratch_of(p, m), &p->chunk_sums[chunk]);
+    p->kernels->loss(p->rows, p->packed, begin, end, room, scratch_of(p, m), p->losses,
+                     &p->chunk_sums[chunk]);
 }
 
 static void evaluate_work(void *p, fs_member m) { for_each_chunk(p, m, evaluate_chunk); }
 
 int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
-                const float *bias, int num_threads, fs_sums *sums) {
+                const float *bias, int num_threads, float *losses, fs_sums *sums) {
     pass p;
     void *memory = new_pass(&p, kernels, rows, num_threads, 0, 0);
     if (!memory) return FS_NO_MEMORY;
+    p.losses = losses;
     kernels->pack(weight, bias, rows->n_features, rows->n_classes, p.packed);
     fs_team_run(p.num_threads, evaluate_work, &p);
     add_sums(&p.sums, p.chunk_sums, chunks_of(rows->n_rows).n);

@@ -32,14 +32,24 @@ enum { FS_OK = 0, FS_NO_MEMORY = 1 };
 
 typedef enum { FS_FLOAT32, FS_UINT8 } fs_row_type;
 
+/* What gives each class of a row a coefficient c, its loss being -sum(c * log_softmax(logits)): as
+ * in torch.nn.functional.cross_entropy, and a weight of the row on top. NULL is 1 each. */
+typedef struct {
+    const float *class_weight;  /* (K,) */
+    const float *sample_weight; /* (N,) */
+    const float *probabilities; /* (N, K), in the place of targets */
+    float label_smoothing;
+} fs_criterion;
+
 /* The rows, and the order in which to take them. */
 typedef struct {
     const void *x; /* (N, D) row-major, no alignment assumed */
     fs_row_type row_type;
-    float scale;           /* a feature is scale * x: 1/255 for pixels */
-    const int32_t *target; /* (N,) in [0, K); may be NULL where no loss is asked for */
-    const int64_t *order;  /* (n_rows,) indices of rows, or NULL for 0, 1, 2, ... */
-    ptrdiff_t n_rows;      /* rows to visit: len(order), or N */
+    float scale;                   /* a feature is scale * x: 1/255 for pixels */
+    const int32_t *target;         /* (N,) in [0, K); may be NULL where no loss is asked for; */
+    const fs_criterion *criterion; /* with one, which may be NULL, -1 is a row to ignore */
+    const int64_t *order;          /* (n_rows,) indices of rows, or NULL for 0, 1, 2, ... */
+    ptrdiff_t n_rows;              /* rows to visit: len(order), or N */
     ptrdiff_t n_features;
     ptrdiff_t n_classes;
 } fs_rows;
@@ -54,9 +64,11 @@ typedef struct {
 
 /* What a pass over rows adds up. */
 typedef struct {
-    double loss;     /* sum over rows of the negative log-likelihood */
+    double loss;     /* of the rows */
+    double weight;   /* by which a mean divides: of each row's target, or their number */
     int64_t correct; /* rows whose first largest logit is the target's, the loss not being NaN */
-    char pad[FS_ALIGN - sizeof(double) - sizeof(int64_t)]; /* so that threads share few lines */
+    int64_t count;   /* rows that are not ignored */
+    char pad[FS_ALIGN - 2 * sizeof(double) - 2 * sizeof(int64_t)]; /* threads share few lines */
 } fs_sums;
 
 /* Rooms, in each of which a block of at most FS_BLOCK_ROWS rows is worked on. */
@@ -102,8 +114,12 @@ typedef struct {
      * whose features are in the panel, or where they are if it is NULL */
     void (*gradient)(const fs_rows *rows, const fs_rooms *rooms, const float *panel, ptrdiff_t tile,
                      int accumulate, float *grad);
+    /* grad_input (rows in rooms, D) = the gradient for them, in their order */
+    void (*input_gradient)(const fs_rows *rows, const float *packed, const fs_rooms *rooms,
+                           float *grad_input);
+    /* Also losses[begin:end], (n_rows,), if it is not NULL. */
     void (*loss)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                 void *room, float *scratch, fs_sums *sums);
+                 void *room, float *scratch, float *losses, fs_sums *sums);
     /* logits[begin:end], logits being (n_rows, K) */
     void (*logits)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
                    void *room, float *scratch, float *logits);
@@ -139,19 +155,21 @@ typedef struct {
 } fs_params;
 
 /* Every step of one pass over the rows: batches of batch_size in the order given, the last one
- * with what is left; each step's gradient is the mean over its own batch. */
+ * with what is left; each step's gradient is the mean over its own batch, or 0 where nothing in it
+ * has any weight. */
 int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, ptrdiff_t batch_size,
                    const fs_params *params, const fs_sgd *sgd, int num_threads, fs_sums *sums);
-/* Summed loss, and its gradients, over all rows as one batch. */
+/* Summed loss, and its gradients, over all rows as one batch; grad_input (N, D) may be NULL. */
 int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
                      const float *bias, int num_threads, float *grad_weight, float *grad_bias,
-                     fs_sums *sums);
-/* One update by the gradient of a loss summed over batch_size rows. */
+                     float *grad_input, fs_sums *sums);
+/* One update by the gradient of a loss summed over rows of that weight. */
 void fs_sgd_update(const fs_kernels *kernels, const fs_params *params, const float *grad_weight,
                    const float *grad_bias, ptrdiff_t n_features, ptrdiff_t n_classes,
-                   ptrdiff_t batch_size, const fs_sgd *sgd);
+                   double total_weight, const fs_sgd *sgd);
+/* losses (n_rows,) may be NULL. */
 int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
-                const float *bias, int num_threads, fs_sums *sums);
+                const float *bias, int num_threads, float *losses, fs_sums *sums);
 int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
                       const float *bias, int num_threads, float *logits);
 int fs_softmax(const fs_kernels *kernels, const float *logits, ptrdiff_t n_rows,

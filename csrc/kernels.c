@@ -14,11 +14,25 @@
  */
 #include "backward.h"
 #include "columns.h"
+#include "criterion.h"
 #include "forward.h"
+#include "input.h"
 #include "softmax.h"
 #include "update.h"
 
 /* ---- the table's functions over rows [begin, end) ---- */
+
+/* Logits of the rows from `begin` on -> losses, and residuals if they are asked for. */
+static void compute_loss(block *b, const fs_rows *rows, ptrdiff_t begin, int residuals_too,
+                         float *losses, fs_sums *sums) {
+    if (rows->criterion) {
+        weigh_rows(b, rows, begin, sums);
+        weighted_loss(b, rows->criterion, residuals_too, losses, sums);
+    } else {
+        block_loss(b, residuals_too, losses, sums);
+    }
+    if (residuals_too) finish_residuals(b, rows->scale);
+}
 
 static ptrdiff_t scratch_floats(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t n_logits,
                                 ptrdiff_t n_gradient) {
@@ -48,10 +62,8 @@ static void residuals(const fs_rows *rows, const float *packed, ptrdiff_t begin,
                   class_blocks(rows->n_classes) > 1 ? 2 * NEXT_ROWS : 3 * NEXT_ROWS);
     }
     compute_logits(rows, packed, rooms, scratch);
-    for (ptrdiff_t i = 0; i < rooms->n; i++) {
-        block_loss(block_in(rooms, i), 1, &sums[i]);
-        block_residuals(block_in(rooms, i), rows->scale);
-    }
+    for (ptrdiff_t i = 0; i < rooms->n; i++)
+        compute_loss(block_in(rooms, i), rows, begin + i * block_rows, 1, NULL, &sums[i]);
 }
 
 static void gather(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, float *panel) {
@@ -85,7 +97,7 @@ static void gradient(const fs_rows *rows, const fs_rooms *rooms, const float *pa
 }
 
 static void loss(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                 void *room, float *scratch, fs_sums *sums) {
+                 void *room, float *scratch, float *losses, fs_sums *sums) {
     const fs_rooms only = {.first = room, .n = 1};
     block *b = new_block(room, rows->n_features, rows->n_classes);
     *sums = (fs_sums){0};
@@ -93,7 +105,7 @@ static void loss(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrd
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
         compute_logits(rows, packed, &only, scratch);
-        block_loss(b, 0, sums);
+        compute_loss(b, rows, r, 0, losses ? losses + r : NULL, sums);
     }
 }
 
@@ -124,7 +136,7 @@ static void softmax(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff
             vi argmax;
             const vf max = row_max(b, i, &argmax);
             if (!log) {
-                softmax_columns(b, i, max);
+                softmax_columns(b, i, max, v_set(1.0f));
                 continue;
             }
             const vf log_sum = v_log(sum_of_exp(b, i, max, 0));
@@ -170,6 +182,7 @@ const fs_kernels FS_KERNELS = {
     .by_panels = by_panels,
     .gather = gather,
     .gradient = gradient,
+    .input_gradient = input_gradient,
     .loss = loss,
     .logits = logits,
     .softmax = softmax,

@@ -51,15 +51,14 @@ FS_INLINE vf sum_of_exp(block *b, ptrdiff_t r, vf max, const int keep) {
     return sum;
 }
 
-/* Adds loss = max + log(sum(exp(z - max))) - z[target] of FS_LANES rows to sums. A NaN or
- * +infinity among the logits gives a NaN loss: NaN - max, or infinity - infinity, is in the sum. */
-static void add_losses(const block *b, ptrdiff_t r, vf max, vi argmax, vf sum,
-                       const float *z_target, fs_sums *sums) {
-    const vf loss = (max - v_load(z_target)) + v_log(sum);
+/* Adds the losses of FS_LANES rows to sums, and stores them in losses (FS_LANES,) unless NULL. */
+static void add_losses(const block *b, ptrdiff_t r, vf loss, vi argmax, float *losses,
+                       fs_sums *sums) {
     const ptrdiff_t n = min_of(FS_LANES, b->n_rows - r);
     for (ptrdiff_t i = 0; i < n; i++) {
         sums->loss += (double)loss[i];
         sums->correct += argmax[i] == b->target[r + i] && !isnan(loss[i]);
+        if (losses) losses[i] = loss[i];
     }
 }
 
@@ -68,10 +67,10 @@ static void gather_target_logits(const block *b, ptrdiff_t r, float *z_target) {
         z_target[i] = r + i < b->n_rows ? b->z[b->target[r + i] * FS_BLOCK_ROWS + r + i] : 0.0f;
 }
 
-/* z becomes softmax(z) in FS_LANES columns from r on; returns the sum of exponentials. */
-FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max) {
+/* z becomes factor * softmax(z) in FS_LANES columns from r on; returns the sum of exponentials. */
+FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max, vf factor) {
     const vf sum = sum_of_exp(b, r, max, 1);
-    const vf inverse = 1.0f / sum;
+    const vf inverse = factor / sum;
     for (ptrdiff_t k = 0; k < b->n_classes; k++) {
         float *zk = b->z + k * FS_BLOCK_ROWS + r;
         v_store(zk, v_load(zk) * inverse);
@@ -79,23 +78,29 @@ FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max) {
     return sum;
 }
 
-/* Logits -> losses; z becomes softmax(z) if it is asked for. */
-static void block_loss(block *b, int softmax_too, fs_sums *sums) {
+/* Logits -> losses = max + log(sum(exp(z - max))) - z[target]; z becomes softmax(z) -
+ * onehot(target) if residuals are asked for. A NaN or +infinity among the logits gives a NaN loss:
+ * NaN - max, or infinity - infinity, is in the sum. losses (FS_BLOCK_ROWS,) may be NULL. */
+static void block_loss(block *b, int residuals_too, float *losses, fs_sums *sums) {
     pad_columns(b);
     for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
         float z_target[FS_LANES];
         gather_target_logits(b, r, z_target);
         vi argmax;
         const vf max = row_max(b, r, &argmax);
-        const vf sum = softmax_too ? softmax_columns(b, r, max) : sum_of_exp(b, r, max, 0);
-        add_losses(b, r, max, argmax, sum, z_target, sums);
+        const vf sum =
+            residuals_too ? softmax_columns(b, r, max, v_set(1.0f)) : sum_of_exp(b, r, max, 0);
+        add_losses(b, r, (max - v_load(z_target)) + v_log(sum), argmax, losses ? losses + r : NULL,
+                   sums);
     }
+    sums->weight += (double)b->n_rows;
+    sums->count += b->n_rows;
+    if (residuals_too)
+        for (ptrdiff_t r = 0; r < b->n_rows; r++) b->z[b->target[r] * FS_BLOCK_ROWS + r] -= 1.0f;
 }
 
-/* Softmax -> residuals: z = scale * (softmax(z) - onehot(target)), 0 in the padding columns; and
- * the gradient of the bias, which is not scaled. */
-static void block_residuals(block *b, float scale) {
-    for (ptrdiff_t r = 0; r < b->n_rows; r++) b->z[b->target[r] * FS_BLOCK_ROWS + r] -= 1.0f;
+/* z = scale * z, 0 in the padding columns; and the gradient of the bias, which is not scaled. */
+static void finish_residuals(block *b, float scale) {
     pad_columns(b);
     for (ptrdiff_t k = 0; k < b->n_classes; k++) {
         float *zk = b->z + k * FS_BLOCK_ROWS;

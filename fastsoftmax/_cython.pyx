@@ -10,6 +10,7 @@ import os
 import numpy as np
 
 from . import checks
+from .loss import Sums
 from .threads import check_num_threads, threads_for
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -21,11 +22,17 @@ cdef extern from "fastsoftmax.h" nogil:
         FS_FLOAT32
         FS_UINT8
     int FS_OK
+    ctypedef struct fs_criterion:
+        const float *class_weight
+        const float *sample_weight
+        const float *probabilities
+        float label_smoothing
     ctypedef struct fs_rows:
         const void *x
         fs_row_type row_type
         float scale
         const int32_t *target
+        const fs_criterion *criterion
         const int64_t *order
         Py_ssize_t n_rows
         Py_ssize_t n_features
@@ -37,7 +44,9 @@ cdef extern from "fastsoftmax.h" nogil:
         int first_step
     ctypedef struct fs_sums:
         double loss
+        double weight
         int64_t correct
+        int64_t count
     ctypedef struct fs_params:
         float *weight
         float *bias
@@ -55,12 +64,12 @@ cdef extern from "fastsoftmax.h" nogil:
                        fs_sums *sums)
     int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
                          const float *bias, int num_threads, float *grad_weight,
-                         float *grad_bias, fs_sums *sums)
+                         float *grad_bias, float *grad_input, fs_sums *sums)
     void fs_sgd_update(const fs_kernels *kernels, const fs_params *params,
                        const float *grad_weight, const float *grad_bias, Py_ssize_t n_features,
-                       Py_ssize_t n_classes, Py_ssize_t batch_size, const fs_sgd *sgd)
+                       Py_ssize_t n_classes, double total_weight, const fs_sgd *sgd)
     int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
-                    const float *bias, int num_threads, fs_sums *sums)
+                    const float *bias, int num_threads, float *losses, fs_sums *sums)
     int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
                           const float *bias, int num_threads, float *logits)
     int fs_softmax(const fs_kernels *kernels, const float *logits, Py_ssize_t n_rows,
@@ -110,15 +119,15 @@ select_isa(os.environ.get("FASTSOFTMAX_ISA") or None)
 
 # ---- from arrays to structs ----
 
-cdef int fill_rows(fs_rows *rows, x, const int32_t[::1] target, const int64_t[::1] order,
-                   scale, Py_ssize_t n_classes) except -1:
-    """The arrays must outlive `rows`; None is no target, or rows in their own order."""
+cdef int fill_rows(fs_rows *rows, x, const int64_t[::1] order, scale,
+                   Py_ssize_t n_classes) except -1:
+    """The arrays must outlive `rows`; without an order the rows come in their own."""
     cdef const float[:, ::1] x_float32
     cdef const uint8_t[:, ::1] x_uint8
     rows.n_rows, rows.n_features = x.shape
     rows.n_classes = n_classes
     rows.scale = checks.row_scale(scale)
-    rows.x = NULL
+    rows.x = rows.target = rows.criterion = rows.order = NULL
     if x.dtype == np.uint8:
         rows.row_type = FS_UINT8
         x_uint8 = x
@@ -129,12 +138,32 @@ cdef int fill_rows(fs_rows *rows, x, const int32_t[::1] target, const int64_t[::
         x_float32 = x
         if rows.n_rows:
             rows.x = &x_float32[0, 0]
-    rows.target = &target[0] if target is not None and target.shape[0] else NULL
-    rows.order = NULL
     if order is not None:
         rows.n_rows = order.shape[0]
         if rows.n_rows:
             rows.order = &order[0]
+    return 0
+
+
+cdef int fill_terms(fs_rows *rows, fs_criterion *criterion, terms) except -1:
+    """Targets and what weighs them, checks.LossTerms, which must outlive `rows`."""
+    cdef const int32_t[::1] target = terms.target
+    cdef const float[::1] class_weight = terms.class_weight
+    cdef const float[::1] sample_weight = terms.sample_weight
+    cdef const float[:, ::1] probabilities = terms.probabilities
+    if target is not None and target.shape[0]:
+        rows.target = &target[0]
+    if terms.plain:
+        return 0
+    rows.criterion = criterion
+    criterion.class_weight = criterion.sample_weight = criterion.probabilities = NULL
+    criterion.label_smoothing = terms.label_smoothing
+    if class_weight is not None:
+        criterion.class_weight = &class_weight[0]
+    if sample_weight is not None and sample_weight.shape[0]:
+        criterion.sample_weight = &sample_weight[0]
+    if probabilities is not None and probabilities.shape[0]:
+        criterion.probabilities = &probabilities[0, 0]
     return 0
 
 
@@ -166,6 +195,10 @@ cdef fs_sgd sgd_struct(sgd, velocity):
     return s
 
 
+cdef sums_of(const fs_sums *sums):
+    return Sums(sums.loss, sums.correct, sums.weight, sums.count)
+
+
 cdef int check(int status) except -1:
     if status != FS_OK:
         raise MemoryError("no memory for the buffers of the kernels")
@@ -174,17 +207,25 @@ cdef int check(int status) except -1:
 
 # ---- the contract of backends.py ----
 
-def loss_and_grad(x, target, weight, bias, *, scale=1.0, num_threads=None):
+def loss_and_grad(x, target, weight, bias, *, criterion=None, sample_weight=None, scale=1.0,
+                  num_threads=None, grad_input=None):
     cdef fs_rows rows
+    cdef fs_criterion c
     cdef fs_sums sums
     cdef int status, threads
     check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias)
     x = checks.rows(x, weight.shape[1])
     checks.not_empty(x.shape[0])
-    target = checks.targets(target, x.shape[0], weight.shape[0])
-    fill_rows(&rows, x, target, None, scale, weight.shape[0])
+    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
+    fill_rows(&rows, x, None, scale, weight.shape[0])
+    fill_terms(&rows, &c, terms)
     threads = threads_for(num_threads, rows.n_rows * weight.size)
+    cdef float[:, ::1] gi
+    cdef float *gi_pointer = NULL
+    if grad_input is not None:
+        gi = checks.output("grad_input", grad_input, x.shape, weight.dtype)
+        gi_pointer = &gi[0, 0]
     grad_weight, grad_bias = np.empty_like(weight), np.empty_like(bias)
     cdef const float[:, ::1] w = weight
     cdef const float[::1] b = bias
@@ -192,53 +233,59 @@ def loss_and_grad(x, target, weight, bias, *, scale=1.0, num_threads=None):
     cdef float[::1] gb = grad_bias
     with nogil:
         status = fs_loss_and_grad(kernels, &rows, &w[0, 0], &b[0], threads, &gw[0, 0], &gb[0],
-                                  &sums)
+                                  gi_pointer, &sums)
     check(status)
     return sums.loss, grad_weight, grad_bias
 
 
-def sgd_update(weight, bias, grad_weight, grad_bias, batch_size, sgd, velocity=None):
+def sgd_update(weight, bias, grad_weight, grad_bias, total_weight, sgd, velocity=None):
     cdef fs_params params
     weight, bias = checks.parameters(weight, bias, writeable=True)
     grad_weight, grad_bias = checks.parameters(
         grad_weight, grad_bias, names=("grad_weight", "grad_bias"), shape=weight.shape)
     moments = checks.velocity_of(sgd, velocity, weight)
-    cdef Py_ssize_t n_rows = checks.positive_int("batch_size", batch_size)
+    cdef double total = checks.positive("total_weight", total_weight)
     cdef fs_sgd settings = sgd_struct(sgd, moments)
     cdef const float[:, ::1] gw = grad_weight
     cdef const float[::1] gb = grad_bias
     cdef Py_ssize_t n_classes = weight.shape[0], n_features = weight.shape[1]
     fill_params(&params, weight, bias, moments)
     with nogil:
-        fs_sgd_update(kernels, &params, &gw[0, 0], &gb[0], n_features, n_classes, n_rows,
+        fs_sgd_update(kernels, &params, &gw[0, 0], &gb[0], n_features, n_classes, total,
                       &settings)
     if moments is not None:
         velocity.started = True
 
 
-def train_step(x, target, weight, bias, sgd, velocity=None, *, scale=1.0, num_threads=None):
-    return _train(x, target, None, None, weight, bias, sgd, velocity, scale, num_threads)
+def train_step(x, target, weight, bias, sgd, velocity=None, *, criterion=None,
+               sample_weight=None, scale=1.0, num_threads=None):
+    return _train(x, target, None, None, weight, bias, sgd, velocity, criterion, sample_weight,
+                  scale, num_threads)
 
 
-def train_epoch(x, target, order, batch_size, weight, bias, sgd, velocity=None, *, scale=1.0,
-                num_threads=None):
+def train_epoch(x, target, order, batch_size, weight, bias, sgd, velocity=None, *,
+                criterion=None, sample_weight=None, scale=1.0, num_threads=None):
     batch_size = checks.positive_int("batch_size", batch_size)
-    return _train(x, target, order, batch_size, weight, bias, sgd, velocity, scale, num_threads)
+    return _train(x, target, order, batch_size, weight, bias, sgd, velocity, criterion,
+                  sample_weight, scale, num_threads)
 
 
-cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, scale, num_threads):
+cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, criterion, sample_weight,
+            scale, num_threads):
     cdef fs_rows rows
+    cdef fs_criterion c
     cdef fs_params params
     cdef fs_sums sums
     cdef int status, threads
     check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias, writeable=True)
     x = checks.rows(x, weight.shape[1])
-    target = checks.targets(target, x.shape[0], weight.shape[0])
+    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
     order = checks.row_order(order, x.shape[0])
     checks.not_empty(x.shape[0] if order is None else order.shape[0])
     moments = checks.velocity_of(sgd, velocity, weight)
-    fill_rows(&rows, x, target, order, scale, weight.shape[0])
+    fill_rows(&rows, x, order, scale, weight.shape[0])
+    fill_terms(&rows, &c, terms)
     fill_params(&params, weight, bias, moments)
     cdef fs_sgd settings = sgd_struct(sgd, moments)
     cdef Py_ssize_t n_batch = min(batch_size or rows.n_rows, rows.n_rows)
@@ -248,25 +295,34 @@ cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, scale, nu
     check(status)
     if moments is not None:
         velocity.started = True
-    return sums.loss, sums.correct
+    return sums_of(&sums)
 
 
-def evaluate(x, target, weight, bias, *, scale=1.0, num_threads=None):
+def evaluate(x, target, weight, bias, *, criterion=None, sample_weight=None, scale=1.0,
+             num_threads=None, losses=None):
     cdef fs_rows rows
+    cdef fs_criterion c
     cdef fs_sums sums
     cdef int status, threads
     check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias)
     x = checks.rows(x, weight.shape[1])
-    target = checks.targets(target, x.shape[0], weight.shape[0])
-    fill_rows(&rows, x, target, None, scale, weight.shape[0])
+    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
+    fill_rows(&rows, x, None, scale, weight.shape[0])
+    fill_terms(&rows, &c, terms)
     threads = threads_for(num_threads, rows.n_rows * weight.size)
+    cdef float[::1] out
+    cdef float *out_pointer = NULL
+    if losses is not None:
+        out = checks.output("losses", losses, x.shape[:1], weight.dtype)
+        if rows.n_rows:
+            out_pointer = &out[0]
     cdef const float[:, ::1] w = weight
     cdef const float[::1] b = bias
     with nogil:
-        status = fs_evaluate(kernels, &rows, &w[0, 0], &b[0], threads, &sums)
+        status = fs_evaluate(kernels, &rows, &w[0, 0], &b[0], threads, out_pointer, &sums)
     check(status)
-    return sums.loss, sums.correct
+    return sums_of(&sums)
 
 
 def predict_logits(x, weight, bias, *, scale=1.0, num_threads=None):
@@ -275,7 +331,7 @@ def predict_logits(x, weight, bias, *, scale=1.0, num_threads=None):
     check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias)
     x = checks.rows(x, weight.shape[1])
-    fill_rows(&rows, x, None, None, scale, weight.shape[0])
+    fill_rows(&rows, x, None, scale, weight.shape[0])
     threads = threads_for(num_threads, rows.n_rows * weight.size)
     logits = np.empty((x.shape[0], weight.shape[0]), np.float32)
     cdef const float[:, ::1] w = weight

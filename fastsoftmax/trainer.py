@@ -179,7 +179,7 @@ def train(
     try:
         for sgd in sgds:
             start = time.perf_counter()
-            loss, correct = steps.train_epoch(
+            loss, correct, *_ = steps.train_epoch(
                 x,
                 target,
                 rng.permutation(len(x)) if shuffle else None,
@@ -193,7 +193,7 @@ def train(
             )
             trained = time.perf_counter()
             if test is not None:
-                test_loss, test_correct = steps.evaluate(
+                test_loss, test_correct, *_ = steps.evaluate(
                     test_x,
                     test_target,
                     model.weight,

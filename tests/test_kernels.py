@@ -149,7 +149,7 @@ def test_hand_computed_zero_weight(backend):
     assert grad_bias.tolist() == [0, 0]
     # the mean gradient is half the sum; of equal logits the first counts as the prediction
     sums = backend.train_step(x, target, weight, bias, SGD(lr=1))
-    assert sums == (loss, 1)
+    assert sums == (loss, 1, 2, 2)
     assert weight.tolist() == [[-0.5, -0.5], [0.5, 0.5]]
     assert bias.tolist() == [0, 0]
 
@@ -238,7 +238,7 @@ def test_extreme_logits(logits, backend):
         np.testing.assert_allclose(grad_weight[:, 0], residual, rtol=0, atol=2e-7)
         np.testing.assert_allclose(grad_bias, residual, rtol=0, atol=2e-7)
         evaluated = backend.evaluate(x, target, weight, bias)
-        assert evaluated == (loss, z.argmax() == label)
+        assert evaluated == (loss, z.argmax() == label, 1, 1)
         trained = backend.train_step(x, target, weight.copy(), bias.copy(), SGD(lr=0.1))
         assert trained == evaluated
 

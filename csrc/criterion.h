@@ -1,0 +1,98 @@
+/* criterion.h: logits -> losses and residuals where something weighs, smooths or ignores.
+ *
+ * Each class of a row has a coefficient c, and with S = sum(c) the loss is
+ *     sum(c * (max - z)) + S * log(sum(exp(z - max))),   its residual   S * softmax(z) - c.
+ * c is `every`, of all classes, and `own` more for the target. A class of coefficient 0 has no part
+ * in the loss, be its logit -infinity.
+ */
+#ifndef FS_CRITERION_H
+#define FS_CRITERION_H
+
+#include "softmax.h"
+
+/* own and every of the rows at [begin, begin + n_rows), 0 in the padding columns; adds what they
+ * weigh to sums. Where targets are probabilities, the target is the first that is largest. */
+static void weigh_rows(block *b, const fs_rows *rows, ptrdiff_t begin, fs_sums *sums) {
+    const fs_criterion *const c = rows->criterion;
+    memset(b->own, 0, sizeof(b->own));
+    memset(b->every, 0, sizeof(b->every));
+    for (ptrdiff_t r = 0; r < b->n_rows; r++) {
+        const ptrdiff_t index = index_at(rows, begin + r);
+        const float sample = c->sample_weight ? c->sample_weight[index] : 1.0f;
+        float weight = sample;
+        if (c->probabilities) {
+            const float *q = b->probabilities[r] = c->probabilities + index * b->n_classes;
+            b->every[r] = sample;
+            b->target[r] = 0;
+            for (int32_t k = 1; k < b->n_classes; k++)
+                if (q[k] > q[b->target[r]]) b->target[r] = k;
+        } else {
+            if (b->target[r] < 0) continue;
+            if (c->class_weight) weight *= c->class_weight[b->target[r]];
+            b->own[r] = (1.0f - c->label_smoothing) * weight;
+            b->every[r] = sample * (c->label_smoothing / (float)b->n_classes);
+        }
+        sums->weight += (double)weight;
+        sums->count++;
+    }
+}
+
+/* The coefficients of class k, the target's own apart, of FS_LANES rows from column r on. */
+FS_INLINE vf coefficients(const block *b, const fs_criterion *c, ptrdiff_t k, ptrdiff_t r) {
+    vf every = v_load(b->every + r);
+    if (c->probabilities) {
+        float q[FS_LANES] = {0};
+        const ptrdiff_t n = min_of(FS_LANES, b->n_rows - r);
+        for (ptrdiff_t i = 0; i < n; i++) q[i] = b->probabilities[r + i][k];
+        every *= v_fma(v_load(q), v_set(1.0f - c->label_smoothing),
+                       v_set(c->label_smoothing / (float)b->n_classes));
+    }
+    return c->class_weight ? every * c->class_weight[k] : every;
+}
+
+/* c * x, or 0 where c is 0 */
+FS_INLINE vf times_coefficient(vf c, vf x) { return v_select(c != 0.0f, c * x, (vf){0}); }
+
+static void gather_own_logits(const block *b, ptrdiff_t r, float *z_target) {
+    for (ptrdiff_t i = 0; i < FS_LANES; i++) {
+        const int has_own = r + i < b->n_rows && b->target[r + i] >= 0;
+        z_target[i] = has_own ? b->z[b->target[r + i] * FS_BLOCK_ROWS + r + i] : 0.0f;
+    }
+}
+
+/* As block_loss, of rows that have been weighed. spread: whether all classes have a part. */
+static void weighted_loss(block *b, const fs_criterion *c, int residuals_too, float *losses,
+                          fs_sums *sums) {
+    const int spread = c->probabilities || c->label_smoothing != 0.0f;
+    pad_columns(b);
+    for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
+        float z_target[FS_LANES];
+        gather_own_logits(b, r, z_target);
+        vi argmax;
+        const vf max = row_max(b, r, &argmax), own = v_load(b->own + r);
+        vf total = {0}, total_error = {0}, below = {0}, below_error = {0};
+        if (spread)
+            for (ptrdiff_t k = 0; k < b->n_classes; k++) {
+                const vf ck = coefficients(b, c, k, r);
+                const vf zk = v_load(b->z + k * FS_BLOCK_ROWS + r);
+                add_compensated(&total, &total_error, ck);
+                add_compensated(&below, &below_error, times_coefficient(ck, max - zk));
+            }
+        const vf sum =
+            residuals_too ? softmax_columns(b, r, max, total + own) : sum_of_exp(b, r, max, 0);
+        const vf log_sum = v_log(sum);
+        const vf loss = times_coefficient(own, (max - v_load(z_target)) + log_sum) +
+                        (below + times_coefficient(total, log_sum));
+        add_losses(b, r, loss, argmax, losses ? losses + r : NULL, sums);
+        if (residuals_too && spread)
+            for (ptrdiff_t k = 0; k < b->n_classes; k++) {
+                float *zk = b->z + k * FS_BLOCK_ROWS + r;
+                v_store(zk, v_load(zk) - coefficients(b, c, k, r));
+            }
+    }
+    if (residuals_too)
+        for (ptrdiff_t r = 0; r < b->n_rows; r++)
+            if (b->target[r] >= 0) b->z[b->target[r] * FS_BLOCK_ROWS + r] -= b->own[r];
+}
+
+#endif
