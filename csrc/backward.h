@@ -95,6 +95,54 @@ static ptrdiff_t tile_features(ptrdiff_t n_classes, ptrdiff_t tile) {
     return tile / class_blocks(n_classes) * FS_WIDE * FS_LANES;
 }
 
+/* A tile, (vectors, n, FS_LANES), and its place in grad_weight (K, D): where that begins, how many
+ * vectors and classes there are, and the floats of the last vector. */
+typedef struct {
+    ptrdiff_t first, n_vectors, n, n_last;
+} tile_place;
+
+static tile_place place_of(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile) {
+    const ptrdiff_t c = tile % class_blocks(n_classes), k = first_class(c, n_classes);
+    const ptrdiff_t f = tile_features(n_classes, tile), rest = n_features - f;
+    const ptrdiff_t n_vectors = min_of(FS_WIDE, feature_vectors(rest));
+    return (tile_place){.first = k * n_features + f,
+                        .n_vectors = n_vectors,
+                        .n = first_class(c + 1, n_classes) - k,
+                        .n_last = min_of(FS_LANES, rest - (n_vectors - 1) * FS_LANES)};
+}
+
+static void store_tile(const float *grad, ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile,
+                       float *grad_weight, float *grad_bias) {
+    if (tile == n_tiles(n_features, n_classes) - 1) {
+        memcpy(grad_bias, grad, (size_t)n_classes * sizeof(float));
+        return;
+    }
+    const tile_place t = place_of(n_features, n_classes, tile);
+    for (ptrdiff_t k = 0; k < t.n; k++) {
+        float *to = grad_weight + t.first + k * n_features;
+        for (ptrdiff_t i = 0; i + 1 < t.n_vectors; i++)
+            v_store(to + i * FS_LANES, v_load(grad + (i * t.n + k) * FS_LANES));
+        const ptrdiff_t last = t.n_vectors - 1;
+        memcpy(to + last * FS_LANES, grad + (last * t.n + k) * FS_LANES,
+               (size_t)t.n_last * sizeof(float));
+    }
+}
+
+/* Not of the bias's tile. */
+static void load_tile(const float *grad_weight, ptrdiff_t n_features, ptrdiff_t n_classes,
+                      ptrdiff_t tile, float *grad) {
+    const tile_place t = place_of(n_features, n_classes, tile);
+    for (ptrdiff_t k = 0; k < t.n; k++) {
+        const float *from = grad_weight + t.first + k * n_features;
+        for (ptrdiff_t i = 0; i + 1 < t.n_vectors; i++)
+            v_store(grad + (i * t.n + k) * FS_LANES, v_load(from + i * FS_LANES));
+        const ptrdiff_t last = t.n_vectors - 1;
+        float *to = grad + (last * t.n + k) * FS_LANES;
+        v_store(to, (vf){0});
+        memcpy(to, from + last * FS_LANES, (size_t)t.n_last * sizeof(float));
+    }
+}
+
 static int by_panels(ptrdiff_t n_classes) { return class_blocks(n_classes) >= PANEL_CLASS_BLOCKS; }
 
 /* panel (rows, PANEL_FLOATS) = the vectors of features from f on, as far as there are any */

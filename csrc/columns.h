@@ -101,13 +101,47 @@ COLUMNS(5, 1) COLUMNS(5, 2) COLUMNS(5, 3) COLUMNS(5, 4)
         {columns_5_1, columns_5_2, columns_5_3, columns_5_4},
 };
 
+/* to (last - first, n, FS_LANES) = the vectors [first, last) of features of n classes from k on, the
+ * last one padded with zeros; meanwhile those of the next n are fetched. weight is (K, D). */
+static void pack_classes(const float *weight, ptrdiff_t n_features, ptrdiff_t n_classes,
+                         ptrdiff_t k, ptrdiff_t n, ptrdiff_t first, ptrdiff_t last, float *to) {
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const float *from = weight + (k + i) * n_features;
+        const float *next = weight + min_of(k + n + i, n_classes - 1) * n_features;
+        for (ptrdiff_t f = first; f < last; f++) {
+            float *vector = to + ((f - first) * n + i) * FS_LANES;
+            const ptrdiff_t rest = n_features - f * FS_LANES;
+            v_prefetch(next + f * FS_LANES);
+            if (rest >= FS_LANES) {
+                v_store(vector, v_load(from + f * FS_LANES));
+            } else {
+                v_store(vector, (vf){0});
+                memcpy(vector, from + f * FS_LANES, (size_t)rest * sizeof(float));
+            }
+        }
+    }
+}
+
+/* The same vectors of the next class block: too short a run for the CPU's own prefetcher. */
+FS_INLINE void prefetch_next_block(const float *packed, ptrdiff_t n_vectors, ptrdiff_t n_classes,
+                                   ptrdiff_t c, ptrdiff_t first, ptrdiff_t last) {
+    if (c + 1 == class_blocks(n_classes)) return;
+    const ptrdiff_t k = first_class(c + 1, n_classes), n = first_class(c + 2, n_classes) - k;
+    const float *next = packed + (k * n_vectors + first * n) * FS_LANES;
+    for (ptrdiff_t i = 0; i < (last - first) * n * FS_LANES; i += LINE / (int)sizeof(float))
+        v_prefetch(next + i);
+}
+
 /* z of each room = logits of its rows, padded to FS_LANES, features in ranges, of which
  * each room's rows are transposed before all class blocks pass: columns is (rooms, COLUMN_FEATURES,
  * FS_BLOCK_ROWS). */
-static void forward_columns(const fs_rooms *rooms, const fs_rows *rows, const float *packed,
+static void forward_columns(const fs_rooms *rooms, const fs_rows *rows, const fs_weights *weights,
                             float *columns) {
+    const float *packed = weights->packed;
+    _Alignas(FS_ALIGN) float block_w[COLUMN_FEATURES * FS_CLASSES];
     const ptrdiff_t n_classes = rows->n_classes, n_vectors = feature_vectors(rows->n_features);
-    const float *bias = packed + packed_bias_offset(rows->n_features, n_classes);
+    const float *bias =
+        packed ? packed + packed_bias_offset(rows->n_features, n_classes) : weights->bias;
     const ptrdiff_t step = COLUMN_FEATURES / FS_LANES,
                     room_columns = COLUMN_FEATURES * FS_BLOCK_ROWS;
     for (ptrdiff_t first = 0; first < n_vectors; first += step) {
@@ -127,14 +161,13 @@ static void forward_columns(const fs_rooms *rooms, const fs_rows *rows, const fl
         }
         for (ptrdiff_t c = 0; c < class_blocks(n_classes); c++) {
             const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
-            const float *w = packed + (k * n_vectors + first * n) * FS_LANES;
-            const float *bias_k = first == 0 ? bias + k : NULL;
-            if (c + 1 <
-                class_blocks(n_classes)) { /* too short a run for the CPU's own prefetcher */
-                const ptrdiff_t size = (last - first) * n * FS_LANES;
-                const float *next = packed + ((k + n) * n_vectors + first * n) * FS_LANES;
-                for (ptrdiff_t i = 0; i < size; i += LINE / (int)sizeof(float))
-                    v_prefetch(next + i);
+            const float *w = block_w, *bias_k = first == 0 ? bias + k : NULL;
+            if (packed) {
+                w = packed + (k * n_vectors + first * n) * FS_LANES;
+                prefetch_next_block(packed, n_vectors, n_classes, c, first, last);
+            } else {
+                pack_classes(weights->weight, rows->n_features, n_classes, k, n, first, last,
+                             block_w);
             }
             for (ptrdiff_t i = 0; i < rooms->n; i++) {
                 const block *b = block_in(rooms, i);

@@ -10,7 +10,7 @@
  *     its chunks; then each computes its tiles of the gradient, over all rows in order, and updates
  *     them. In no phase do two threads write one place.
  *  c) By rows, a row is fetched by one core only; by tiles, no partial gradient goes through
- *     memory. Hence the rule, by_tiles: tiles where the weight is large.
+ *     memory. Hence the rule, is_large: tiles where the weight is large.
  *  d) Parameters are packed once per call and unpacked once: a whole epoch is one call.
  *  e) Nothing is written to the caller's arrays before everything that can fail has succeeded.
  */
@@ -25,11 +25,13 @@ enum {
     REDUCE_FLOATS = 1024,   /* reduced and updated at a time, to stay in L1 */
     TILES_FROM = 128 << 10, /* bytes of parameters */
     LINE_FLOATS = 16,       /* of a cache line */
-    SPAN_ROWS = 1024,       /* whose residuals are held at a time, by tiles, */
+    SPAN_ROWS = 1024,       /* whose residuals are held at a time, by tiles, at most, */
+    SPAN_LOGITS = 16 << 20, /* but no more than so many of them, */
+    LEAST_SPAN_ROWS = 256,  /* unless they are of so few rows, */
     GROUP_ROOMS = 4,        /* of which a thread computes those of so many rooms at a time */
 };
 
-static int by_tiles(ptrdiff_t packed_size) {
+static int is_large(ptrdiff_t packed_size) {
     return packed_size * (ptrdiff_t)sizeof(float) >= TILES_FROM;
 }
 
@@ -42,19 +44,23 @@ typedef struct {
     ptrdiff_t packed_size, bias_offset;
     size_t room_bytes; /* a multiple of FS_ALIGN */
     char *rooms;       /* one for each thread; by tiles, for each chunk of a span */
-    float *packed;     /* (packed_size,) parameters */
+    float *packed;     /* (packed_size,) parameters, or NULL: the caller's are read */
+    fs_weights weights;
     ptrdiff_t scratch_floats;
     float *scratch; /* (num_threads, scratch_floats) */
 
     /* loss_and_grad and train_epoch */
-    float *velocity; /* (packed_size,) or NULL */
-    float *partials; /* (chunks, packed_size); by tiles (packed_size,) */
+    float *velocity;  /* (packed_size,) or NULL */
+    float *partials;  /* (chunks, packed_size); by tiles (packed_size,), NULL where not needed */
+    float *bias_tile; /* by tiles: the gradient of the bias */
     int by_tiles;
+    ptrdiff_t span_rows;
     fs_sums chunk_sums[FS_MAX_CHUNKS];
     ptrdiff_t batch_size;
     fs_sgd sgd;
     fs_sums step_sums, sums;
-    float *grad_input; /* (n_rows, D) or NULL */
+    /* loss_and_grad's: where tiles go, (K, D) and (K,); (n_rows, D), or NULL */
+    float *grad_weight, *grad_bias, *grad_input;
 
     float *losses; /* evaluate: (n_rows,) or NULL */
     float *out;    /* predict_logits, softmax */
@@ -69,39 +75,53 @@ static void *place(char *base, size_t *end, size_t n) {
     return p;
 }
 
-static void place_buffers(pass *p, char *base, size_t *end, ptrdiff_t n_rooms, ptrdiff_t n_partials,
-                          int velocity) {
+static void place_buffers(pass *p, char *base, size_t *end, ptrdiff_t n_rooms, int packed,
+                          ptrdiff_t n_partials, int velocity) {
     const size_t packed_bytes = sizeof(float) * (size_t)p->packed_size;
     p->rooms = place(base, end, p->room_bytes * (size_t)n_rooms);
-    p->packed = place(base, end, packed_bytes);
+    p->packed = packed ? place(base, end, packed_bytes) : NULL;
     p->velocity = velocity ? place(base, end, packed_bytes) : NULL;
-    p->partials = place(base, end, packed_bytes * (size_t)n_partials);
+    p->partials = n_partials ? place(base, end, packed_bytes * (size_t)n_partials) : NULL;
+    p->bias_tile = place(base, end, packed_bytes - sizeof(float) * (size_t)p->bias_offset);
     p->scratch = place(base, end, sizeof(float) * (size_t)(p->num_threads * p->scratch_floats));
 }
 
-/* All buffers of a pass in one allocation, which the caller gives back; NULL if there is no memory.
- * batch_size 0: no gradient is asked for. */
-static void *new_pass(pass *p, const fs_kernels *kernels, const fs_rows *rows, int num_threads,
-                      ptrdiff_t batch_size, int velocity) {
-    const ptrdiff_t batch = batch_size ? min_of(batch_size, rows->n_rows) : rows->n_rows;
+/* What a pass is for: by what it needs. */
+typedef enum { TRAIN, LOSS_AND_GRAD, FORWARD } purpose;
+
+/* All buffers of a pass in one allocation, which the caller gives back, and the parameters packed
+ * or where they are; NULL if there is no memory. */
+static void *new_pass(pass *p, purpose what, const fs_kernels *kernels, const fs_rows *rows,
+                      int num_threads, ptrdiff_t batch_size, const float *weight, const float *bias,
+                      int velocity) {
+    const ptrdiff_t d = rows->n_features, k = rows->n_classes;
+    const ptrdiff_t batch = min_of(batch_size, rows->n_rows);
     *p = (pass){.kernels = kernels, .rows = rows, .batch_size = batch};
-    p->packed_size = kernels->packed_size(rows->n_features, rows->n_classes);
-    p->bias_offset = kernels->packed_bias_offset(rows->n_features, rows->n_classes);
-    p->room_bytes = (kernels->room_bytes(rows->n_classes) + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN;
-    p->by_tiles = batch_size > 0 && by_tiles(p->packed_size);
-    const ptrdiff_t n_chunks = most_chunks(p->by_tiles ? min_of(batch, SPAN_ROWS) : batch);
+    p->packed_size = kernels->packed_size(d, k);
+    p->bias_offset = kernels->packed_bias_offset(d, k);
+    p->room_bytes = (kernels->room_bytes(k) + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN;
+    p->by_tiles = what != FORWARD && is_large(p->packed_size);
+    p->span_rows =
+        max_of(LEAST_SPAN_ROWS, min_of(SPAN_ROWS, SPAN_LOGITS / k / FS_BLOCK_ROWS * FS_BLOCK_ROWS));
+    const ptrdiff_t n_chunks = most_chunks(p->by_tiles ? min_of(batch, p->span_rows) : batch);
     p->num_threads = (int)max_of(1, p->by_tiles ? num_threads : min_of(num_threads, n_chunks));
     const ptrdiff_t n_rooms = p->by_tiles ? n_chunks : p->num_threads;
-    const ptrdiff_t n_partials = batch_size == 0 ? 0 : p->by_tiles ? 1 : n_chunks;
+    const ptrdiff_t n_partials = what == FORWARD ? 0
+                                 : !p->by_tiles  ? n_chunks
+                                                 : what == TRAIN && batch > p->span_rows;
     p->scratch_floats = p->by_tiles
-                            ? kernels->scratch_floats(rows->n_features, rows->n_classes,
-                                                      min_of(n_rooms, GROUP_ROOMS), n_rooms)
-                            : kernels->scratch_floats(rows->n_features, rows->n_classes, 1, 0);
+                            ? kernels->scratch_floats(d, k, min_of(n_rooms, GROUP_ROOMS), n_rooms)
+                            : kernels->scratch_floats(d, k, 1, 0);
+    const int packed =
+        weight && (what == TRAIN || !is_large(p->packed_size) || !kernels->by_columns(d, k));
     size_t bytes = 0;
-    place_buffers(p, NULL, &bytes, n_rooms, n_partials, velocity);
+    place_buffers(p, NULL, &bytes, n_rooms, packed, n_partials, velocity);
     char *memory = fs_take_memory(bytes);
+    if (!memory) return NULL;
     bytes = 0;
-    if (memory) place_buffers(p, memory, &bytes, n_rooms, n_partials, velocity);
+    place_buffers(p, memory, &bytes, n_rooms, packed, n_partials, velocity);
+    if (packed) kernels->pack(weight, bias, d, k, p->packed);
+    p->weights = (fs_weights){.packed = p->packed, .weight = weight, .bias = bias};
     return memory;
 }
 
@@ -126,7 +146,7 @@ static float grad_scale_of(double weight) { return 1.0f / (weight != 0 ? (float)
 
 static void input_gradient(const pass *p, const fs_rooms *rooms, ptrdiff_t begin) {
     if (p->grad_input)
-        p->kernels->input_gradient(p->rows, p->packed, rooms,
+        p->kernels->input_gradient(p->rows, p->weights.weight, rooms,
                                    p->grad_input + begin * p->rows->n_features);
 }
 
@@ -162,7 +182,7 @@ static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_ro
         for (ptrdiff_t r = first; r < last; r += FS_BLOCK_ROWS) {
             const ptrdiff_t r_stop = min_of(r + FS_BLOCK_ROWS, last);
             const ptrdiff_t next = r_stop < last || i + 1 < stop ? r_stop : next_batch;
-            k->residuals(p->rows, p->packed, r, r_stop, FS_BLOCK_ROWS, next, &room,
+            k->residuals(p->rows, &p->weights, r, r_stop, FS_BLOCK_ROWS, next, &room,
                          scratch_of(p, m), &p->chunk_sums[i]);
             for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
                 ptrdiff_t offset;
@@ -210,8 +230,8 @@ static void reduce_phase(pass *p, fs_member m, ptrdiff_t n_rows, int update) {
 
 /* ---- a step by tiles ---- */
 
-/* This thread's tiles of the gradient over the rows of a span; each is used to update as soon as it
- * has all rows of the batch. One that has them at once is never stored. */
+/* This thread's tiles of the gradient over the rows of a span. In training each is used to update as
+ * soon as it has all rows of the batch, and is stored only where these are of several spans. */
 static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumulate, int update,
                         float grad_scale) {
     const fs_kernels *const k = p->kernels;
@@ -225,7 +245,9 @@ static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumul
         ptrdiff_t offset;
         const ptrdiff_t size = k->tile_floats(d, n_classes, tile, &offset);
         const int is_bias = offset == p->bias_offset;
-        float *grad = update && !accumulate && !is_bias ? tile_grad : p->partials + offset;
+        float *grad = is_bias ? p->bias_tile : p->partials ? p->partials + offset : tile_grad;
+        if (p->grad_weight && accumulate && !is_bias)
+            k->load_tile(p->grad_weight, d, n_classes, tile, grad);
         if (panel && !is_bias && k->tile_features(n_classes, tile) != in_panel) {
             k->gather(p->rows, rooms, tile, panel);
             in_panel = k->tile_features(n_classes, tile);
@@ -240,13 +262,15 @@ static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumul
         if (update)
             update_range(p, grad, offset, offset + size, grad_scale,
                          is_bias ? p->sgd.bias_weight_decay : p->sgd.weight_decay);
+        else
+            k->store_tile(grad, d, n_classes, tile, p->grad_weight, p->grad_bias);
     }
 }
 
 static void step_by_tiles(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows, int update) {
     double weight = 0;
-    for (ptrdiff_t done = 0; done < n_rows; done += SPAN_ROWS) {
-        const ptrdiff_t first = begin + done, last = first + min_of(SPAN_ROWS, n_rows - done);
+    for (ptrdiff_t done = 0; done < n_rows; done += p->span_rows) {
+        const ptrdiff_t first = begin + done, last = first + min_of(p->span_rows, n_rows - done);
         const chunks c = chunks_of(last - first);
         const fs_rooms rooms = rooms_of(p, 0, c.n);
         const ptrdiff_t mine = first_chunk(c, m.thread, m.n_threads);
@@ -255,7 +279,7 @@ static void step_by_tiles(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_row
             const ptrdiff_t n = min_of(GROUP_ROOMS, stop - i);
             const fs_rooms group = rooms_of(p, i, n);
             for (ptrdiff_t j = i; j < i + n; j++) p->chunk_sums[j] = (fs_sums){0};
-            p->kernels->residuals(p->rows, p->packed, first + i * c.rows,
+            p->kernels->residuals(p->rows, &p->weights, first + i * c.rows,
                                   min_of(first + (i + n) * c.rows, last), c.rows, -1, &group,
                                   scratch_of(p, m), &p->chunk_sums[i]);
             input_gradient(p, &group, first + i * c.rows);
@@ -297,12 +321,11 @@ static void train_work(void *context, fs_member m) {
 int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, ptrdiff_t batch_size,
                    const fs_params *params, const fs_sgd *sgd, int num_threads, fs_sums *sums) {
     pass p;
-    void *memory =
-        new_pass(&p, kernels, rows, num_threads, batch_size, params->velocity_weight != NULL);
+    void *memory = new_pass(&p, TRAIN, kernels, rows, num_threads, batch_size, params->weight,
+                            params->bias, params->velocity_weight != NULL);
     if (!memory) return FS_NO_MEMORY;
     p.sgd = *sgd;
     const ptrdiff_t d = rows->n_features, k = rows->n_classes;
-    kernels->pack(params->weight, params->bias, d, k, p.packed);
     if (p.velocity) kernels->pack(params->velocity_weight, params->velocity_bias, d, k, p.velocity);
     fs_team_run(p.num_threads, train_work, &p);
     kernels->unpack(p.packed, d, k, params->weight, params->bias);
@@ -322,12 +345,15 @@ int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float
                      const float *bias, int num_threads, float *grad_weight, float *grad_bias,
                      float *grad_input, fs_sums *sums) {
     pass p;
-    void *memory = new_pass(&p, kernels, rows, num_threads, rows->n_rows, 0);
+    void *memory =
+        new_pass(&p, LOSS_AND_GRAD, kernels, rows, num_threads, rows->n_rows, weight, bias, 0);
     if (!memory) return FS_NO_MEMORY;
+    p.grad_weight = grad_weight;
+    p.grad_bias = grad_bias;
     p.grad_input = grad_input;
-    kernels->pack(weight, bias, rows->n_features, rows->n_classes, p.packed);
     fs_team_run(p.num_threads, loss_and_grad_work, &p);
-    kernels->unpack(p.partials, rows->n_features, rows->n_classes, grad_weight, grad_bias);
+    if (!p.by_tiles)
+        kernels->unpack(p.partials, rows->n_features, rows->n_classes, grad_weight, grad_bias);
     *sums = p.sums;
     fs_give_back_memory(memory);
     return FS_OK;
@@ -356,7 +382,7 @@ static void for_each_chunk(pass *p, fs_member m,
 
 static void evaluate_chunk(pass *p, fs_member m, void *room, ptrdiff_t chunk, ptrdiff_t begin,
                            ptrdiff_t end) {
-    p->kernels->loss(p->rows, p->packed, begin, end, room, scratch_of(p, m), p->losses,
+    p->kernels->loss(p->rows, &p->weights, begin, end, room, scratch_of(p, m), p->losses,
                      &p->chunk_sums[chunk]);
 }
 
@@ -365,10 +391,9 @@ static void evaluate_work(void *p, fs_member m) { for_each_chunk(p, m, evaluate_
 int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
                 const float *bias, int num_threads, float *losses, fs_sums *sums) {
     pass p;
-    void *memory = new_pass(&p, kernels, rows, num_threads, 0, 0);
+    void *memory = new_pass(&p, FORWARD, kernels, rows, num_threads, rows->n_rows, weight, bias, 0);
     if (!memory) return FS_NO_MEMORY;
     p.losses = losses;
-    kernels->pack(weight, bias, rows->n_features, rows->n_classes, p.packed);
     fs_team_run(p.num_threads, evaluate_work, &p);
     add_sums(&p.sums, p.chunk_sums, chunks_of(rows->n_rows).n);
     *sums = p.sums;
@@ -379,7 +404,7 @@ int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *wei
 static void logits_chunk(pass *p, fs_member m, void *room, ptrdiff_t chunk, ptrdiff_t begin,
                          ptrdiff_t end) {
     (void)chunk;
-    p->kernels->logits(p->rows, p->packed, begin, end, room, scratch_of(p, m), p->out);
+    p->kernels->logits(p->rows, &p->weights, begin, end, room, scratch_of(p, m), p->out);
 }
 
 static void logits_work(void *p, fs_member m) { for_each_chunk(p, m, logits_chunk); }
@@ -387,9 +412,8 @@ static void logits_work(void *p, fs_member m) { for_each_chunk(p, m, logits_chun
 int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
                       const float *bias, int num_threads, float *logits) {
     pass p;
-    void *memory = new_pass(&p, kernels, rows, num_threads, 0, 0);
+    void *memory = new_pass(&p, FORWARD, kernels, rows, num_threads, rows->n_rows, weight, bias, 0);
     if (!memory) return FS_NO_MEMORY;
-    kernels->pack(weight, bias, rows->n_features, rows->n_classes, p.packed);
     p.out = logits;
     fs_team_run(p.num_threads, logits_work, &p);
     fs_give_back_memory(memory);
@@ -409,7 +433,7 @@ int fs_softmax(const fs_kernels *kernels, const float *logits, ptrdiff_t n_rows,
                ptrdiff_t n_classes, int log, int num_threads, float *out) {
     const fs_rows rows = {.n_rows = n_rows, .n_classes = n_classes};
     pass p;
-    void *memory = new_pass(&p, kernels, &rows, num_threads, 0, 0);
+    void *memory = new_pass(&p, FORWARD, kernels, &rows, num_threads, n_rows, NULL, NULL, 0);
     if (!memory) return FS_NO_MEMORY;
     p.logits = logits;
     p.log = log;

@@ -78,6 +78,12 @@ typedef struct {
     ptrdiff_t n;
 } fs_rooms;
 
+/* The parameters as the kernels read them. Where `packed` is NULL, logits pack of weight (K, D) what
+ * they need, when they need it: no copy of a large weight, where by_columns says that they can. */
+typedef struct {
+    const float *packed, *weight, *bias;
+} fs_weights;
+
 /* The functions of one ISA. `begin` and `end` count positions in the order of the rows;
  * `packed` has packed_size floats; where there is one `room`, the rows pass through it. */
 typedef struct {
@@ -96,9 +102,10 @@ typedef struct {
     /* Residuals of the rows [begin, end) into the rooms, block_rows to each, and the losses of each
      * room into its sums. The rows from `next` on are those that this thread will want after these,
      * and are prefetched; next < 0: none. */
-    void (*residuals)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                      ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms, float *scratch,
-                      fs_sums *sums);
+    int (*by_columns)(ptrdiff_t n_features, ptrdiff_t n_classes);
+    void (*residuals)(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin,
+                      ptrdiff_t end, ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms,
+                      float *scratch, fs_sums *sums);
     /* The gradient comes in tiles, each of them consecutive floats of the packed layout; the last
      * one is the bias. */
     ptrdiff_t (*n_tiles)(ptrdiff_t n_features, ptrdiff_t n_classes);
@@ -114,14 +121,19 @@ typedef struct {
      * whose features are in the panel, or where they are if it is NULL */
     void (*gradient)(const fs_rows *rows, const fs_rooms *rooms, const float *panel, ptrdiff_t tile,
                      int accumulate, float *grad);
-    /* grad_input (rows in rooms, D) = the gradient for them, in their order */
-    void (*input_gradient)(const fs_rows *rows, const float *packed, const fs_rooms *rooms,
+    /* a tile of the gradient to and from its place in grad_weight (K, D) or grad_bias (K,) */
+    void (*store_tile)(const float *grad, ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile,
+                       float *grad_weight, float *grad_bias);
+    void (*load_tile)(const float *grad_weight, ptrdiff_t n_features, ptrdiff_t n_classes,
+                      ptrdiff_t tile, float *grad);
+    /* grad_input (rows in rooms, D) = the gradient for them, in their order; weight is (K, D) */
+    void (*input_gradient)(const fs_rows *rows, const float *weight, const fs_rooms *rooms,
                            float *grad_input);
     /* Also losses[begin:end], (n_rows,), if it is not NULL. */
-    void (*loss)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+    void (*loss)(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin, ptrdiff_t end,
                  void *room, float *scratch, float *losses, fs_sums *sums);
     /* logits[begin:end], logits being (n_rows, K) */
-    void (*logits)(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+    void (*logits)(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin, ptrdiff_t end,
                    void *room, float *scratch, float *logits);
     /* out[begin:end] = softmax or log_softmax of logits[begin:end], each (n_rows, K) */
     void (*softmax)(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t n_classes,

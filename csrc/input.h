@@ -4,45 +4,51 @@
 
 #include "block.h"
 
-/* grad (n, row_floats) = z (K, FS_BLOCK_ROWS)^T . `width` vectors of the weight from f on, of which
- * the last has n_last floats; z points to the first of n columns. n and width are constants where
- * this is inlined. */
-FS_INLINE void input_vectors(const float *z, const float *packed, ptrdiff_t n_vectors,
-                             ptrdiff_t n_classes, ptrdiff_t f, float *grad, ptrdiff_t row_floats,
-                             ptrdiff_t n_last, const int n, const int width) {
+enum { INPUT_CLASSES = 128 }; /* whose weight is in a panel at a time: 32 KB */
+
+/* panel (n, width, FS_LANES) = `width` vectors of the weight of n classes, zeros from n_floats on:
+ * rows that lie a power of two apart would push one another out of the cache. */
+static void gather_weight(const float *weight, ptrdiff_t n_features, ptrdiff_t n, ptrdiff_t width,
+                          ptrdiff_t n_floats, float *panel) {
+    for (ptrdiff_t k = 0; k < n; k++, weight += n_features, panel += width * FS_LANES) {
+        if (n_floats < width * FS_LANES)
+            memset(panel, 0, (size_t)(width * FS_LANES) * sizeof(float));
+        memcpy(panel, weight, (size_t)n_floats * sizeof(float));
+    }
+}
+
+/* grad (n rows, n_floats), which are row_floats apart, = or += z (n_classes, FS_BLOCK_ROWS)^T .
+ * panel (n_classes, width, FS_LANES). n and width are constants where this is inlined. */
+FS_INLINE void input_vectors(const float *z, const float *panel, ptrdiff_t n_classes, float *grad,
+                             ptrdiff_t row_floats, ptrdiff_t n_floats, int accumulate, const int n,
+                             const int width) {
     vf acc[FS_CLASSES * FS_WIDE] = {0};
-    for (ptrdiff_t c = 0, k = 0; c < class_blocks(n_classes); c++) {
-        const ptrdiff_t stop = first_class(c + 1, n_classes), size = stop - k;
-        const float *w = packed + (k * n_vectors + f * size) * FS_LANES;
-        for (; k < stop; k++, w += FS_LANES) {
-            vf x[FS_WIDE];
-            for (int i = 0; i < width; i++) x[i] = v_load(w + i * size * FS_LANES);
-            for (int r = 0; r < n; r++) {
-                const vf d = v_set(z[k * FS_BLOCK_ROWS + r]);
-                for (int i = 0; i < width; i++)
-                    acc[r * width + i] = v_fma(d, x[i], acc[r * width + i]);
-            }
+    for (ptrdiff_t k = 0; k < n_classes; k++, panel += width * FS_LANES, z += FS_BLOCK_ROWS) {
+        vf x[FS_WIDE];
+        for (int i = 0; i < width; i++) x[i] = v_load(panel + i * FS_LANES);
+        for (int r = 0; r < n; r++) {
+            const vf d = v_set(z[r]);
+            for (int i = 0; i < width; i++) acc[r * width + i] = v_fma(d, x[i], acc[r * width + i]);
         }
     }
     for (int r = 0; r < n; r++)
         for (int i = 0; i < width; i++) {
-            float *to = grad + r * row_floats + i * FS_LANES;
-            if (i + 1 < width || n_last == FS_LANES)
-                v_store(to, acc[r * width + i]);
-            else
-                memcpy(to, &acc[r * width + i], (size_t)n_last * sizeof(float));
+            float *to = grad + r * row_floats + i * FS_LANES, lanes[FS_LANES] = {0};
+            const size_t bytes = (size_t)min_of(FS_LANES, n_floats - i * FS_LANES) * sizeof(float);
+            if (accumulate) memcpy(lanes, to, bytes);
+            v_store(lanes, v_load(lanes) + acc[r * width + i]);
+            memcpy(to, lanes, bytes);
         }
 }
 
-typedef void input_function(const float *z, const float *packed, ptrdiff_t n_vectors,
-                            ptrdiff_t n_classes, ptrdiff_t f, float *grad, ptrdiff_t row_floats,
-                            ptrdiff_t n_last);
+typedef void input_function(const float *z, const float *panel, ptrdiff_t n_classes, float *grad,
+                            ptrdiff_t row_floats, ptrdiff_t n_floats, int accumulate);
 
 #define INPUT(n, name, width)                                                                      \
     static __attribute__((noinline)) void input_##n##_##name(                                      \
-        const float *z, const float *packed, ptrdiff_t n_vectors, ptrdiff_t n_classes,             \
-        ptrdiff_t f, float *grad, ptrdiff_t row_floats, ptrdiff_t n_last) {                        \
-        input_vectors(z, packed, n_vectors, n_classes, f, grad, row_floats, n_last, n, width);     \
+        const float *z, const float *panel, ptrdiff_t n_classes, float *grad,                      \
+        ptrdiff_t row_floats, ptrdiff_t n_floats, int accumulate) {                                \
+        input_vectors(z, panel, n_classes, grad, row_floats, n_floats, accumulate, n, width);      \
     }
 /* clang-format off */
 INPUT(1, one, 1) INPUT(2, one, 1) INPUT(3, one, 1) INPUT(4, one, 1) INPUT(5, one, 1)
@@ -55,20 +61,25 @@ INPUT(4, wide, FS_WIDE) INPUT(5, wide, FS_WIDE)
         {input_4_one, input_4_wide}, {input_5_one, input_5_wide},
 };
 
-/* Features are outermost, so that FS_WIDE vectors of the weight of all classes serve all rows. */
-static void input_gradient(const fs_rows *rows, const float *packed, const fs_rooms *rooms,
+/* FS_WIDE vectors of features at a time, the last ones one by one. */
+static void input_gradient(const fs_rows *rows, const float *weight, const fs_rooms *rooms,
                            float *grad_input) {
-    const ptrdiff_t d = rows->n_features, n_vectors = feature_vectors(d);
-    for (ptrdiff_t f = 0, width; f < n_vectors; f += width) {
-        width = n_vectors - f < FS_WIDE ? 1 : FS_WIDE;
-        const ptrdiff_t n_last = min_of(FS_LANES, d - (f + width - 1) * FS_LANES);
-        float *grad = grad_input + f * FS_LANES;
-        for (ptrdiff_t i = 0; i < rooms->n; i++) {
-            const block *b = block_in(rooms, i);
-            for (ptrdiff_t r = 0, n; r < b->n_rows; r += n, grad += n * d) {
-                n = min_of(FS_CLASSES, b->n_rows - r);
-                input_of[n - 1][width > 1](b->z + r, packed, n_vectors, rows->n_classes, f, grad, d,
-                                           n_last);
+    _Alignas(FS_ALIGN) float panel[INPUT_CLASSES * FS_WIDE * FS_LANES];
+    const ptrdiff_t d = rows->n_features, n_classes = rows->n_classes;
+    for (ptrdiff_t f = 0, width; f < d; f += width * FS_LANES) {
+        width = f + FS_WIDE * FS_LANES <= d ? FS_WIDE : 1;
+        const ptrdiff_t n_floats = min_of(width * FS_LANES, d - f);
+        for (ptrdiff_t k = 0; k < n_classes; k += INPUT_CLASSES) {
+            const ptrdiff_t n_k = min_of(INPUT_CLASSES, n_classes - k);
+            gather_weight(weight + k * d + f, d, n_k, width, n_floats, panel);
+            float *grad = grad_input + f;
+            for (ptrdiff_t i = 0; i < rooms->n; i++) {
+                const block *b = block_in(rooms, i);
+                const float *z = b->z + k * FS_BLOCK_ROWS;
+                for (ptrdiff_t r = 0, n; r < b->n_rows; r += n, grad += n * d) {
+                    n = min_of(FS_CLASSES, b->n_rows - r);
+                    input_of[n - 1][width > 1](z + r, panel, n_k, grad, d, n_floats, k > 0);
+                }
             }
         }
     }

@@ -42,26 +42,26 @@ static ptrdiff_t scratch_floats(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdi
 }
 
 /* Logits of the rows in rooms. */
-static void compute_logits(const fs_rows *rows, const float *packed, const fs_rooms *rooms,
+static void compute_logits(const fs_rows *rows, const fs_weights *weights, const fs_rooms *rooms,
                            float *scratch) {
     if (by_columns(rows->n_features, rows->n_classes))
-        forward_columns(rooms, rows, packed, scratch);
+        forward_columns(rooms, rows, weights, scratch);
     else if (rows->row_type == FS_UINT8)
-        forward(rooms, rows, packed, 1);
+        forward(rooms, rows, weights->packed, 1);
     else
-        forward(rooms, rows, packed, 0);
+        forward(rooms, rows, weights->packed, 0);
 }
 
-static void residuals(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
-                      ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms, float *scratch,
-                      fs_sums *sums) {
+static void residuals(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin,
+                      ptrdiff_t end, ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms,
+                      float *scratch, fs_sums *sums) {
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         const ptrdiff_t r = begin + i * block_rows, stop = min_of(r + block_rows, end);
         block *b = new_block(block_in(rooms, i), rows->n_features, rows->n_classes);
         take_rows(b, rows, r, stop, stop < end ? stop : next,
                   class_blocks(rows->n_classes) > 1 ? 2 * NEXT_ROWS : 3 * NEXT_ROWS);
     }
-    compute_logits(rows, packed, rooms, scratch);
+    compute_logits(rows, weights, rooms, scratch);
     for (ptrdiff_t i = 0; i < rooms->n; i++)
         compute_loss(block_in(rooms, i), rows, begin + i * block_rows, 1, NULL, &sums[i]);
 }
@@ -96,7 +96,7 @@ static void gradient(const fs_rows *rows, const fs_rooms *rooms, const float *pa
     }
 }
 
-static void loss(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+static void loss(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin, ptrdiff_t end,
                  void *room, float *scratch, float *losses, fs_sums *sums) {
     const fs_rooms only = {.first = room, .n = 1};
     block *b = new_block(room, rows->n_features, rows->n_classes);
@@ -104,19 +104,19 @@ static void loss(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrd
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
-        compute_logits(rows, packed, &only, scratch);
+        compute_logits(rows, weights, &only, scratch);
         compute_loss(b, rows, r, 0, losses ? losses + r : NULL, sums);
     }
 }
 
-static void logits(const fs_rows *rows, const float *packed, ptrdiff_t begin, ptrdiff_t end,
+static void logits(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin, ptrdiff_t end,
                    void *room, float *scratch, float *out) {
     const fs_rooms only = {.first = room, .n = 1};
     block *b = new_block(room, rows->n_features, rows->n_classes);
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
-        compute_logits(rows, packed, &only, scratch);
+        compute_logits(rows, weights, &only, scratch);
         for (ptrdiff_t i = 0; i < b->n_rows; i++)
             for (ptrdiff_t k = 0; k < b->n_classes; k++)
                 out[(r + i) * b->n_classes + k] = b->z[k * FS_BLOCK_ROWS + i];
@@ -177,11 +177,14 @@ const fs_kernels FS_KERNELS = {
     .n_tiles = n_tiles,
     .tile_floats = tile_floats,
     .scratch_floats = scratch_floats,
+    .by_columns = by_columns,
     .residuals = residuals,
     .tile_features = tile_features,
     .by_panels = by_panels,
     .gather = gather,
     .gradient = gradient,
+    .store_tile = store_tile,
+    .load_tile = load_tile,
     .input_gradient = input_gradient,
     .loss = loss,
     .logits = logits,
