@@ -262,7 +262,7 @@ static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumul
         if (update)
             update_range(p, grad, offset, offset + size, grad_scale,
                          is_bias ? p->sgd.bias_weight_decay : p->sgd.weight_decay);
-        else
+        if (p->grad_weight)
             k->store_tile(grad, d, n_classes, tile, p->grad_weight, p->grad_bias);
     }
 }
