@@ -368,7 +368,8 @@ def weighted_distances(n: int, n_classes: int, room: Room) -> None:
             all_c[r] = following
             term = (c[k, r] * (largest[r] - z[k, r]) if c[k, r] != ZERO else ZERO) - below_error[r]
             following = below[r] + term
-            below_error[r] = (following - below[r]) - term
+            lost = (following - below[r]) - term
+            below_error[r] = lost if lost == lost else ZERO  # an infinite sum remains one
             below[r] = following
     for r in range(n):
         room.distance[r] = np.float64(below[r])
