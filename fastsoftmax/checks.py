@@ -158,7 +158,7 @@ class LossTerms(NamedTuple):
         return float((each if self.sample_weight is None else each * self.sample_weight).sum())
 
 
-def _float_vector(name: str, value: Any, n: int, of: str, dtype: np.dtype[Any]) -> Array:
+def float_vector(name: str, value: Any, n: int, of: str, dtype: np.dtype[Any]) -> Array:
     """`value` as n finite numbers of that dtype; others are copied."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
@@ -195,11 +195,11 @@ def loss_terms(
     if criterion is not None:
         smoothing = float(criterion.label_smoothing)
         if criterion.class_weight is not None:
-            class_weight = _float_vector(
+            class_weight = float_vector(
                 "class_weight", criterion.class_weight, n_classes, "classes", dtype
             )
     if sample_weight is not None:
-        sample_weight = _float_vector("sample_weight", sample_weight, n_rows, "rows", dtype)
+        sample_weight = float_vector("sample_weight", sample_weight, n_rows, "rows", dtype)
     plain = (
         probabilities is None
         and class_weight is None

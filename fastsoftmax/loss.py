@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -59,6 +60,12 @@ class CrossEntropy:
             ) from None
         if not in_range:
             raise ValueError(f"label_smoothing must be in [0, 1], got {self.label_smoothing!r}")
+        try:
+            operator.index(self.ignore_index)
+        except TypeError:
+            raise TypeError(
+                f"ignore_index must be an integer, got {self.ignore_index!r}"
+            ) from None
 
 
 class Sums(NamedTuple):

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import SGD, Velocity, trainer
+from fastsoftmax import Velocity, trainer
 from fastsoftmax.datasets import Dataset, synthetic
+from fastsoftmax.optim import SGD
 
 N, D, K = 500, 20, 4
 
