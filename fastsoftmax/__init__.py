@@ -21,8 +21,9 @@ except ModuleNotFoundError as _error:
 
 from .backends import auto_backend as _auto_backend
 from .backends import available_backends, get_backend
-from .functional import cross_entropy, log_softmax, nll_loss, softmax
+from .functional import log_softmax, softmax
 from .linear import LinearCrossEntropyGrad, linear_cross_entropy, linear_cross_entropy_grad
+from .logits import cross_entropy, nll_loss
 from .optim import Velocity
 from .sgd import SGD, sgd_step
 from .threads import get_num_threads, set_num_threads

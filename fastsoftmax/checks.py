@@ -172,6 +172,14 @@ def float_vector(name: str, value: Any, n: int, of: str, dtype: np.dtype[Any]) -
     return array
 
 
+def weights(name: str, value: Any, n: int, of: str) -> Array:
+    """`value` as n finite float32 numbers >= 0."""
+    array = float_vector(name, value, n, of, np.dtype(np.float32))
+    if (array < 0).any():
+        raise ValueError(f"{name} must be >= 0, got {array[array < 0][0]}")
+    return array
+
+
 def loss_terms(
     target: Any, criterion: CrossEntropy | None, sample_weight: Any, x: Array, weight: Array
 ) -> LossTerms:

@@ -8,7 +8,8 @@ import numpy as np
 
 from . import checks
 from .checks import FLOATS, Array
-from .functional import backend_for, check_no_index, check_reduction, mean
+from .functional import backend_for
+from .logits import check_no_index, check_reduction, mean
 from .loss import CrossEntropy
 
 __all__ = ["LinearCrossEntropyGrad", "linear_cross_entropy", "linear_cross_entropy_grad"]

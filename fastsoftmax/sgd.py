@@ -10,7 +10,8 @@ import numpy as np
 
 from . import checks, optim
 from .checks import FLOATS, Array
-from .functional import backend_for, mean
+from .functional import backend_for
+from .logits import mean
 from .loss import CrossEntropy
 from .optim import Velocity
 

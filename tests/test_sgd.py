@@ -177,7 +177,7 @@ BAD_STEPS = {
     "target short": ({"target": TARGET[1:]}, V, r"target must have shape \(65,\) .*got \(64,\)"),
     "target (B, 1)": ({"target": TARGET[:, None]}, V, r"target must have shape .*got \(65, 1\)"),
     "weight a list": ({"weight": WEIGHT.tolist()}, T, "weight must be .*float32, got list"),
-    "weight float64": ({"weight": WEIGHT.astype(float)}, T, "bias must be float64 as weight, got float32"),
+    "weight float64": ({"weight": WEIGHT.astype(float)}, T, "bias must be float64 as weight"),
     "weight strided": ({"weight": WEIGHT.repeat(2, 1)[:, ::2]}, V, "weight must be C-contiguous"),
     "weight flat": ({"weight": WEIGHT.ravel()}, V, r"weight must be \(K, D\), got shape \(140,\)"),
     "weight read-only": ({"weight": read_only(WEIGHT)}, V, "weight is read-only, and would"),
