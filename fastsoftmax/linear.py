@@ -1,16 +1,15 @@
-"""The fused linear cross-entropy: its loss, and its gradients, without logits in memory."""
+"""linear_cross_entropy and its gradients: the public functions, and the K-dimensional loss."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from . import checks
-from .checks import FLOATS, Array
-from .functional import backend_for
-from .logits import check_no_index, check_reduction, mean
-from .loss import CrossEntropy
+from . import checks, fused
+from .checks import Array
+from .fused import LinearCrossEntropyGrad
+from .logits import check_reduction, mean
 
 __all__ = ["LinearCrossEntropyGrad", "linear_cross_entropy", "linear_cross_entropy_grad"]
 
@@ -40,12 +39,13 @@ def linear_cross_entropy(
     input : array_like of float32 or float64, shape (B, D) or (D,)
         float32 is computed in float32 by the best backend, float64 in float64 by NumPy. Neither
         is converted to the other. It is copied if it is not C-contiguous.
-    linear_weight : array_like, shape (K, D), K >= 2
-        Of the dtype of `input`; copied if it is not C-contiguous.
+    linear_weight : array_like, shape (K, D), K >= 2, or (K, d1, d2, ..., D)
+        Of the dtype of `input`; copied if it is not C-contiguous. With more dimensions there is a
+        loss for each position in (d1, d2, ...), PyTorch's K-dimensional loss: one pass each.
     target : array_like
-        Integers in ``[0, K)``, (B,); or floats, the probabilities of the classes, (B, K). For one
-        row (D,) of input: () or (K,).
-    linear_bias : array_like, shape (K,), optional
+        Integers in ``[0, K)``, (B,) or (B, d1, d2, ...); or floats, the probabilities of the
+        classes, (B, K) or (B, K, d1, d2, ...). For one row (D,) of input: () or (K,).
+    linear_bias : array_like, shape (K,) or (K, d1, d2, ...), optional
         Of the dtype of `input`.
     weight : array_like, shape (K,), optional
         Of each class; finite.
@@ -56,14 +56,14 @@ def linear_cross_entropy(
         Rows of this target count for nothing; None is -100.
     label_smoothing : float
         In [0, 1].
-    out : ndarray, shape (B,), optional
+    out : ndarray, shape (B,) or (B, d1, d2, ...), optional
         For the losses, with ``reduction="none"``; C-contiguous, of the dtype of `input`.
     num_threads : int, optional
         `get_num_threads` of them where None. The result has the same bits for any.
 
     Returns
     -------
-    float, or ndarray of the dtype of `input`, shape (B,)
+    float, or ndarray of the dtype of `input`, shape (B,) or (B, d1, d2, ...)
         The latter for ``reduction="none"``. Sums are in double. A mean over nothing is NaN.
 
     Raises
@@ -73,9 +73,8 @@ def linear_cross_entropy(
 
     Notes
     -----
-    PyTorch's K-dimensional loss, with a `linear_weight` of more than two dimensions, is not
-    covered. A class whose weight or probability is 0 has no part in the loss, even if ``log(p)``
-    is -inf; PyTorch gives NaN there.
+    A class whose weight or probability is 0 has no part in the loss, even if ``log(p)`` is -inf;
+    PyTorch gives NaN there.
 
     Examples
     --------
@@ -87,31 +86,12 @@ def linear_cross_entropy(
     array([0.12692805, 0.        ], dtype=float32)
     """
     check_reduction(reduction, out)
-    x, w, target, b, criterion = _arguments(
-        input, linear_weight, target, linear_bias, weight, ignore_index, label_smoothing
-    )
-    losses = None
-    if reduction == "none":
-        shape = np.shape(input)[:-1]
-        losses = np.empty(shape, w.dtype)
-        if out is not None:
-            losses = checks.output("out", out, shape, w.dtype)
-        losses = losses.reshape(-1)
-    sums = backend_for(w).evaluate(
-        x, target, w, b, criterion=criterion, num_threads=num_threads, losses=losses
-    )
-    if losses is not None:
-        return losses.reshape(shape)[()] if out is None else out
-    return sums.loss if reduction == "sum" else mean(sums.loss, sums.weight)
-
-
-class LinearCrossEntropyGrad(NamedTuple):
-    """What `linear_cross_entropy_grad` returns."""
-
-    loss: Any  # as linear_cross_entropy returns it
-    grad_weight: Array  # (K, D)
-    grad_bias: Array | None  # (K,); None without linear_bias
-    grad_input: Array | None  # as input; None where it was not asked for
+    compute = fused.loss if np.ndim(linear_weight) <= 2 else _k_dimensional
+    return compute(
+        input, linear_weight, target, linear_bias=linear_bias, reduction=reduction, out=out,
+        weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing,
+        num_threads=num_threads,
+    )  # fmt: skip
 
 
 def linear_cross_entropy_grad(
@@ -138,7 +118,7 @@ def linear_cross_entropy_grad(
     ----------
     input, linear_weight, target, linear_bias, weight, reduction, ignore_index, label_smoothing
         As in `linear_cross_entropy`.
-    grad_output : float, or with ``reduction="none"`` array_like, shape (B,), optional
+    grad_output : float, or with ``reduction="none"`` array_like of the losses' shape, optional
         The gradient for the loss of what is computed from it, as ``loss.backward`` takes it in
         PyTorch; 1 where None. Finite.
     grad_input : bool
@@ -170,122 +150,117 @@ def linear_cross_entropy_grad(
            [ 0.25, -0.25]], dtype=float32)
     """
     check_reduction(reduction, None)
-    x, w, target, b, criterion = _arguments(
-        input, linear_weight, target, linear_bias, weight, ignore_index, label_smoothing
-    )
-    backend = backend_for(w)
-    factors, factor = None, 1.0
-    if grad_output is not None and reduction == "none":
-        if np.shape(grad_output) != np.shape(input)[:-1]:
-            raise ValueError(
-                f"grad_output must have shape {np.shape(input)[:-1]} as the losses, "
-                f"got {np.shape(grad_output)}"
-            )
-        factors = checks.float_vector(
-            "grad_output", np.reshape(grad_output, -1), len(x), "rows", w.dtype
-        )
-    elif grad_output is not None:
-        factor = checks.finite("grad_output", grad_output)
-
-    loss: Any
-    d_x = np.empty_like(x) if grad_input else None
-    if len(x):
-        loss, d_w, d_b = backend.loss_and_grad(
-            x,
-            target,
-            w,
-            b,
-            criterion=criterion,
-            sample_weight=factors,
-            num_threads=num_threads,
-            grad_input=d_x,
-        )
-    else:
-        loss, d_w, d_b = 0.0, np.zeros_like(w), np.zeros_like(b)
-    if reduction == "none" or len(x) == 0:
-        losses = np.empty(len(x), w.dtype)
-        backend.evaluate(
-            x, target, w, b, criterion=criterion, num_threads=num_threads, losses=losses
-        )
-    gradients = (d_w, d_b) if d_x is None else (d_w, d_b, d_x)
-    if reduction == "none":
-        loss = losses.reshape(np.shape(input)[:-1])[()]
-    elif reduction == "mean":
-        n, total = _kept(target, criterion)
-        loss = mean(loss, total)
-        if n:
-            with np.errstate(divide="ignore", invalid="ignore"):  # what IEEE 754 has for g / 0
-                for gradient in gradients:
-                    gradient /= total
-    if factor != 1:
-        for gradient in gradients:
-            gradient *= factor
-    return LinearCrossEntropyGrad(
-        loss,
-        d_w,
-        None if linear_bias is None else d_b,
-        None if d_x is None else d_x.reshape(np.shape(input)),
-    )
+    compute = fused.gradients if np.ndim(linear_weight) <= 2 else _k_dimensional_grad
+    return compute(
+        input, linear_weight, target, linear_bias=linear_bias, reduction=reduction,
+        grad_output=grad_output, grad_input=grad_input, weight=weight, ignore_index=ignore_index,
+        label_smoothing=label_smoothing, num_threads=num_threads,
+    )  # fmt: skip
 
 
-def _arguments(
+# ---- PyTorch's K-dimensional loss: one for each position in (d1, d2, ...) ----
+
+
+def _k_dimensional(
     input: Any,
     linear_weight: Any,
     target: Any,
+    *,
     linear_bias: Any,
-    weight: Any,
-    ignore_index: int | None,
-    label_smoothing: float,
-) -> tuple[Array, Array, Array, Array, CrossEntropy]:
-    """x (B, D), weight, target, bias and criterion, as a backend takes them."""
+    reduction: str,
+    out: Array | None,
+    **options: Any,
+) -> Any:
+    x, w, target, b = _k_arguments(input, linear_weight, target, linear_bias)
+    shape, each, losses = _k_losses(x, w, reduction)
+    if out is not None:
+        checks.output("out", out, shape, x.dtype)
+    for p in np.ndindex(shape[1:]):
+        at = (..., *p)
+        losses[at] = fused.loss(
+            x, w[(slice(None), *p)], target[at], linear_bias=b[at], reduction=each, **options
+        )
+    if out is not None:
+        out[...] = losses
+        return out
+    return _k_reduce(losses, target, w, reduction, options)[0]
+
+
+def _k_dimensional_grad(
+    input: Any,
+    linear_weight: Any,
+    target: Any,
+    *,
+    linear_bias: Any,
+    reduction: str,
+    grad_output: Any,
+    grad_input: bool,
+    **options: Any,
+) -> LinearCrossEntropyGrad:
+    x, w, target, b = _k_arguments(input, linear_weight, target, linear_bias)
+    shape, each, losses = _k_losses(x, w, reduction)
+    factors, factor = fused.row_factors(grad_output, reduction, shape, x.dtype)
+    d_w, d_b = np.empty_like(w), np.empty_like(b)
+    d_x = np.zeros_like(x) if grad_input else None
+    for p in np.ndindex(shape[1:]):
+        at = (..., *p)
+        part = fused.gradients(
+            x,
+            w[(slice(None), *p)],
+            target[at],
+            linear_bias=b[at],
+            reduction=each,
+            grad_output=None if factors is None else factors.reshape(shape)[at],
+            grad_input=grad_input,
+            **options,
+        )
+        losses[at], d_w[(slice(None), *p)], d_b[at] = part.loss, part.grad_weight, part.grad_bias
+        if d_x is not None:
+            d_x += part.grad_input
+    loss, divisor = _k_reduce(losses, target, w, reduction, options)
+    for gradient in (d_w, d_b, d_x):
+        fused.scale(gradient, factor, divisor)
+    return LinearCrossEntropyGrad(loss, d_w, None if linear_bias is None else d_b, d_x)
+
+
+def _k_arguments(
+    input: Any, linear_weight: Any, target: Any, linear_bias: Any
+) -> tuple[Array, Array, Array, Array]:
+    """Arrays whose positions go together; of each one all else is checked."""
     x, w, target = np.asarray(input), np.asarray(linear_weight), np.asarray(target)
-    if x.dtype not in FLOATS:
-        raise TypeError(
-            f"input must be float32 or float64, got {x.dtype}; convert it once with "
-            f"input.astype(np.float32)"
-        )
-    if x.ndim not in (1, 2):
-        raise ValueError(f"input must be (B, D) or (D,), got shape {x.shape}")
-    if w.ndim != 2 or len(w) < 2:
-        raise ValueError(f"linear_weight must be (K, D), K >= 2, got shape {w.shape}")
-    if x.shape[-1] != w.shape[1]:
-        raise ValueError(f"input has {x.shape[-1]} features, and linear_weight {w.shape[1]}")
-    b = np.zeros(len(w), x.dtype) if linear_bias is None else np.asarray(linear_bias)
-    if b.shape != (len(w),):
-        raise ValueError(f"linear_bias must have shape ({len(w)},), got {b.shape}")
-    for name, array in (("linear_weight", w), ("linear_bias", b)):
-        if array.dtype != x.dtype:
-            raise TypeError(f"{name} must be {x.dtype} as input, got {array.dtype}")
-    if target.shape == (*x.shape[:-1], len(w)) and target.dtype.kind == "f":
-        if ignore_index is not None:
-            check_no_index(ignore_index)
-    elif target.shape != x.shape[:-1]:
+    if x.ndim != 2:
         raise ValueError(
-            f"target must have shape {x.shape[:-1]}, or {(*x.shape[:-1], len(w))} where it is "
-            f"probabilities, got {target.shape} of {target.dtype}"
+            f"input must be (B, D) where linear_weight is {w.shape}, got shape {x.shape}"
         )
-    if weight is not None:
-        weight = checks.float_vector("weight", weight, len(w), "classes", w.dtype)
-    criterion = CrossEntropy(
-        weight, label_smoothing, -100 if ignore_index is None else ignore_index
-    )
-    if x.ndim == 1:
-        x, target = x[None], target[None]
-    return (
-        np.ascontiguousarray(x),
-        np.ascontiguousarray(w),
-        target,
-        np.ascontiguousarray(b),
-        criterion,
-    )
+    shape, of_classes = (len(x), *w.shape[1:-1]), (len(x), *w.shape[:-1])
+    if target.shape not in (shape, of_classes):
+        raise ValueError(
+            f"target must have shape {shape}, or {of_classes} where it is probabilities, "
+            f"got {target.shape}"
+        )
+    b = np.zeros(w.shape[:-1], w.dtype) if linear_bias is None else np.asarray(linear_bias)
+    if b.shape != w.shape[:-1]:
+        raise ValueError(f"linear_bias must have shape {w.shape[:-1]}, got {b.shape}")
+    return x, w, target, b
 
 
-def _kept(target: Array, criterion: CrossEntropy) -> tuple[int, float]:
-    """Rows that are not ignored, and what their mean divides by, for targets that were checked."""
-    if target.ndim == 2:
-        return len(target), len(target)
-    kept = target != criterion.ignore_index
-    n = int(np.count_nonzero(kept))
-    if criterion.class_weight is None:
-        return n, n
-    return n, float(criterion.class_weight[target[kept]].sum(dtype=np.float64))
+def _k_losses(x: Array, w: Array, reduction: str) -> tuple[tuple[int, ...], str, Array]:
+    """The shape of all losses, how those of a position are reduced, and room for that."""
+    shape = (len(x), *w.shape[1:-1])
+    if reduction == "none":
+        return shape, "none", np.empty(shape, x.dtype)
+    return shape, "sum", np.empty(shape[1:])
+
+
+def _k_reduce(
+    losses: Array, target: Array, w: Array, reduction: str, options: dict[str, Any]
+) -> tuple[Any, float]:
+    """The loss, and what gradients of the sum are divided by."""
+    if reduction == "none":
+        return losses, 1.0
+    loss = float(losses.sum())
+    if reduction == "sum":
+        return loss, 1.0
+    criterion = fused.criterion_of(w, options["weight"], options["ignore_index"], 0.0)
+    n, total = fused.kept_weight(target, criterion, len(w))
+    return mean(loss, total), total if n else 1.0
