@@ -258,12 +258,11 @@ static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumul
             for (ptrdiff_t i = 0; i < n_floats; i += LINE_FLOATS)
                 __builtin_prefetch(p->packed + next + i, 1, 2);
         }
-        k->gradient(p->rows, rooms, panel, tile, accumulate, grad);
+        k->gradient(p->rows, rooms, is_bias ? NULL : panel, tile, accumulate, grad);
         if (update)
             update_range(p, grad, offset, offset + size, grad_scale,
                          is_bias ? p->sgd.bias_weight_decay : p->sgd.weight_decay);
-        if (p->grad_weight)
-            k->store_tile(grad, d, n_classes, tile, p->grad_weight, p->grad_bias);
+        if (p->grad_weight) k->store_tile(grad, d, n_classes, tile, p->grad_weight, p->grad_bias);
     }
 }
 

@@ -80,19 +80,20 @@ static void gather(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, f
 
 static void gradient(const fs_rows *rows, const fs_rooms *rooms, const float *panel, ptrdiff_t tile,
                      int accumulate, float *grad) {
+    if (panel) {
+        backward_panel(rooms, panel, tile, grad, accumulate);
+        return;
+    }
     const int is_bias = tile == n_tiles(rows->n_features, rows->n_classes) - 1;
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         const block *b = block_in(rooms, i);
         const int add = accumulate || i > 0;
         if (is_bias)
             add_bias_gradient(b, grad, add);
-        else if (panel)
-            backward(b, panel, tile, grad, add, PANEL);
         else if (rows->row_type == FS_UINT8)
-            backward(b, NULL, tile, grad, add, UINT8_ROWS);
+            backward(b, tile, grad, add, UINT8_ROWS);
         else
-            backward(b, NULL, tile, grad, add, FLOAT32_ROWS);
-        if (panel) panel += round_up(b->n_rows, FS_WIDE) * PANEL_FLOATS;
+            backward(b, tile, grad, add, FLOAT32_ROWS);
     }
 }
 
