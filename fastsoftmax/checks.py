@@ -149,7 +149,7 @@ class LossTerms(NamedTuple):
         """What the mean loss over all rows divides by."""
         if self.target is None:
             assert self.probabilities is not None
-            each = np.ones(len(self.probabilities))
+            each: Array = np.ones(len(self.probabilities))
         elif self.plain:
             return len(self.target)
         else:

@@ -152,7 +152,8 @@ def test_every_option_reaches_the_training(run, npz, data, tmp_path):
     assert (code, err) == (0, [])
     result = fs.train(
         data, epochs=2, batch_size=100, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01,
-        class_weight="balanced", label_smoothing=0.1, shuffle=False, seed=3, init_std=0.5, backend="numpy",
+        class_weight="balanced", label_smoothing=0.1, shuffle=False, seed=3, init_std=0.5,
+        backend="numpy",
     )  # fmt: skip
     loaded = fs.LinearClassifier.load(tmp_path / "m")
     assert loaded.weight.tobytes() == result.model.weight.tobytes()
@@ -356,7 +357,8 @@ def test_help(capsys):
         (
             "train",
             "--data --epochs --batch-size --lr --momentum --dampening --nesterov --weight-decay "
-            "--class-weight --label-smoothing --no-shuffle --seed --init-std --backend --num-threads --save --plot --json",
+            "--class-weight --label-smoothing --no-shuffle --seed --init-std --backend "
+            "--num-threads --save --plot --json",
         ),
         ("evaluate", "--data"),
         ("predict", "--data --count --plot"),

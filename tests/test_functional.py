@@ -140,6 +140,47 @@ def test_the_argument_stays_as_it_was(function, dtype):
 
 @BOTH
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_out(function, dtype):
+    logits = random_logits((3, 5, 10), dtype)
+    expected, out = function(logits), np.zeros((3, 5, 10), dtype)
+    assert function(logits, out=out) is out and out.tobytes() == expected.tobytes()
+    assert function(logits, out=logits) is logits and logits.tobytes() == expected.tobytes()
+    ahead = np.append(random_logits((7, 4), dtype), np.zeros((1, 4), dtype), axis=0)
+    expected = function(ahead[:-1])
+    assert function(ahead[:-1], out=ahead[1:]).tobytes() == expected.tobytes()  # they overlap
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "logits, out, error, message",
+    [
+        (np.ones((2, 3)), np.ones((2, 3), np.float32), TypeError, "out must be .*float64, got fl"),
+        ([[1, 2, 3]], np.ones((1, 3), int), TypeError, "out must be .*float64, got int64"),
+        (
+            np.ones((2, 3)),
+            np.ones((3, 2)),
+            ValueError,
+            r"out must have shape \(2, 3\), got \(3, 2",
+        ),
+        (np.ones((2, 3)), np.ones((2, 6))[:, ::2], ValueError, "out must be C-contiguous"),
+        (np.ones((2, 3)), [[1.0] * 3] * 2, TypeError, "out must be an array of float64, got list"),
+        (
+            np.ones((2, 3)),
+            np.broadcast_to(1.0, (2, 3)),
+            ValueError,
+            "out must be C-contiguous|rea",
+        ),
+        (np.ones((2, 3)) * 1j, np.ones((2, 3)), TypeError, "logits must be real, got complex128"),
+    ],
+)
+def test_a_bad_out_stays_as_it_was(function, logits, out, error, message):
+    with pytest.raises(error, match=message):
+        function(logits, out=out)
+    assert (np.asarray(out) == 1).all()
+
+
+@BOTH
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3), (0, 0, 1)])
 def test_no_rows_give_no_rows(function, dtype, shape):
     result = function(np.empty(shape, dtype))

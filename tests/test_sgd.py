@@ -1,4 +1,4 @@
-"""sgd_step and SGD as functions of arrays, against float64 by hand."""
+"""sgd_step and SGD against float64 by hand, and SGD against torch.optim.SGD."""
 
 from __future__ import annotations
 
@@ -196,6 +196,11 @@ BAD_STEPS = {
     "decay infinite": ({"weight_decay": np.inf}, V, "weight_decay must be finite in float32"),
     "scale infinite": ({"scale": np.inf}, V, "scale must be finite in float32, got inf"),
     "scale a word": ({"scale": "big"}, T, "scale must be a number, got 'big'"),
+    "class_weight short": ({"class_weight": BIAS[1:]}, V, r"class_weight must have shape \(7,\)"),
+    "sample_weight short": ({"sample_weight": BIAS}, V, r"sample_weight must have shape \(65,\)"),
+    "sample_weight NaN": ({"sample_weight": X[:, 0] * np.nan}, V, "sample_weight must be finite"),
+    "smoothing 2": ({"label_smoothing": 2}, V, r"label_smoothing must be in \[0, 1\], got 2"),
+    "ignore_index None": ({"ignore_index": None}, T, "ignore_index must be an integer, got None"),
     "no threads": ({"num_threads": 0}, V, "num_threads must be >= 1, got 0"),
     "half a thread": ({"num_threads": 0.5}, T, "num_threads must be an integer or None"),
 }  # fmt: skip
@@ -228,3 +233,231 @@ def test_the_arguments_of_the_bad_steps_are_otherwise_good():
 def test_default_scale():
     assert checks.default_scale(np.dtype(np.uint8)) == 1 / 255
     assert checks.default_scale(np.dtype(np.float32)) == 1.0
+
+
+# ---- options of the loss ----
+
+
+OPTIONS = [
+    {"class_weight": np.linspace(0.5, 2, 7)},
+    {"sample_weight": np.linspace(0, 3, 65)},
+    {"label_smoothing": 0.1},
+    {"ignore_index": 3},
+    {
+        "class_weight": np.linspace(0.5, 2, 7), "sample_weight": np.linspace(0, 3, 65),
+        "label_smoothing": 0.1, "ignore_index": 3,
+    },
+]  # fmt: skip
+
+
+def loss_by_hand(parameters, x, target, options):
+    """The mean loss and its gradients in float64, of integer targets."""
+    logits = x.astype(np.float64) @ parameters[0].T + parameters[1]
+    log_p, n_classes = log_softmax(logits), logits.shape[1]
+    e = options.get("label_smoothing", 0.0)
+    c = (1 - e) * np.eye(n_classes)[target] + e / n_classes
+    c *= options.get("class_weight", np.ones(n_classes))
+    each = options.get("class_weight", np.ones(n_classes))[target]
+    counts = options.get("sample_weight", np.ones(len(x))) * (
+        target != options.get("ignore_index", -100)
+    )
+    c, total = c * counts[:, None], (each * counts).sum()
+    residual = (c.sum(axis=1, keepdims=True) * np.exp(log_p) - c) / total
+    return -(c * log_p).sum() / total, residual.T @ x, residual.sum(axis=0)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: " ".join(options))
+def test_options_by_hand(options):
+    x, target, weight, bias = problem()
+    hand = [weight.astype(np.float64), bias.astype(np.float64)]
+    sgd = fs.SGD(weight.copy(), bias.copy(), lr=0.5)
+    for _ in range(3):
+        expected, *gradients = loss_by_hand(hand, x, target, options)
+        for parameter, gradient in zip(hand, gradients, strict=True):
+            parameter -= 0.5 * gradient
+        loss = fs.sgd_step(x, target, weight, bias, lr=0.5, **options)
+        assert loss == pytest.approx(expected, rel=1e-6)
+        assert sgd.step(x, target, **options) == loss
+    np.testing.assert_allclose(weight, hand[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(bias, hand[1], rtol=0, atol=1e-6)
+    assert sgd.weight.tobytes() == weight.tobytes() and sgd.bias.tobytes() == bias.tobytes()
+
+
+def test_probabilities():
+    x, target, weight, bias = problem()
+    one_hot = np.eye(7, dtype=np.float32)[target]
+    w, b = weight.copy(), bias.copy()
+    expected = fs.sgd_step(x, target, weight, bias, lr=0.5)
+    assert fs.sgd_step(x, one_hot, w, b, lr=0.5) == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_allclose(w, weight, rtol=0, atol=1e-6)
+
+
+def test_a_step_on_nothing_only_decays():
+    x, target, weight, bias = problem()
+    target[:] = -100
+    before = weight.copy()
+    assert np.isnan(fs.sgd_step(x, target, weight, bias, lr=0.5))
+    assert weight.tobytes() == before.tobytes()
+    assert np.isnan(fs.sgd_step(x, target, weight, bias, lr=0.5, weight_decay=0.1))
+    np.testing.assert_allclose(weight, before * np.float32(0.95), rtol=1e-6)
+
+
+# ---- SGD ----
+
+
+def sgd_of(weight, bias, lr=0.5, **settings):
+    return fs.SGD(weight.copy(), bias.copy(), lr, **settings)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_a_step_is_sgd_step(settings):
+    x, target, weight, bias = problem()
+    sgd = sgd_of(weight, bias, **settings)
+    velocity = fs.Velocity.of(weight, bias) if "momentum" in settings else None
+    for _ in range(3):
+        loss = fs.sgd_step(x, target, weight, bias, velocity=velocity, **settings)
+        assert sgd.step(x, target) == loss
+    assert sgd.weight.tobytes() == weight.tobytes() and sgd.bias.tobytes() == bias.tobytes()
+    if velocity is None:
+        assert sgd.velocity is None
+    else:
+        assert sgd.velocity.weight.tobytes() == velocity.weight.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_a_step_is_an_update_by_the_gradient(dtype, settings):
+    x, target, weight, bias = (a.astype(dtype) if a.dtype == np.float32 else a for a in problem())
+    one, two, three = (sgd_of(weight, bias, **settings) for _ in range(3))
+    for _ in range(3):
+        loss = one.step(x, target)
+        mean, total = (
+            fs.linear_cross_entropy_grad(
+                x, sgd.weight, target, linear_bias=sgd.bias, reduction=reduction
+            )
+            for sgd, reduction in ((two, "mean"), (three, "sum"))
+        )
+        two.update(mean.grad_weight, mean.grad_bias)
+        three.update(total.grad_weight, total.grad_bias, len(x))
+        assert loss == pytest.approx(mean.loss, rel=1e-6)
+    assert one.weight.dtype == dtype and one.weight.tobytes() == three.weight.tobytes()
+    tolerance = 1e-6 if dtype == np.float32 else 1e-14
+    np.testing.assert_allclose(two.weight, one.weight, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(two.bias, one.bias, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("decay_bias", [True, False])
+def test_the_lr_may_change_as_in_pytorch(decay_bias):
+    torch = pytest.importorskip("torch")
+    x, target, weight, bias = problem()
+    settings = {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}
+    sgd = sgd_of(weight, bias, 1.0, **settings, decay_bias=decay_bias)
+    parameters = [torch.tensor(a.astype(np.float64), requires_grad=True) for a in (weight, bias)]
+    groups = [
+        {"params": [parameters[0]]},
+        {"params": [parameters[1]], "weight_decay": 0.1 if decay_bias else 0.0},
+    ]
+    peer = torch.optim.SGD(groups, lr=1.0, **settings)
+    schedule = torch.optim.lr_scheduler.StepLR(peer, 1, gamma=0.5)
+    rows, labels = torch.tensor(x).double(), torch.tensor(target)
+    for epoch in range(3):
+        sgd.lr = 0.5**epoch
+        assert sgd.lr == peer.param_groups[0]["lr"]
+        peer.zero_grad()
+        expected = torch.nn.functional.cross_entropy(
+            rows @ parameters[0].T + parameters[1], labels
+        )
+        expected.backward()
+        peer.step()
+        schedule.step()
+        assert sgd.step(x, target) == pytest.approx(expected.item(), rel=1e-6)
+    for ours, truth in zip((sgd.weight, sgd.bias), parameters, strict=True):
+        np.testing.assert_allclose(ours, truth.detach().numpy(), rtol=0, atol=2e-6)
+
+
+def test_it_updates_the_arrays_that_it_was_given():
+    x, target, weight, bias = problem()
+    sgd = fs.SGD(weight, bias, lr=0.5)
+    before = weight.copy()
+    sgd.step(x, target)
+    assert sgd.weight is weight and sgd.bias is bias and (weight != before).any()
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_the_state_goes_on_where_it_was(momentum, tmp_path):
+    x, target, weight, bias = problem()
+    sgd = sgd_of(weight, bias, 0.5, momentum=momentum, weight_decay=0.1)
+    sgd.step(x, target)
+    sgd.lr = 0.25
+    state = sgd.state_dict()
+    np.savez(tmp_path / "state.npz", **state)
+    with np.load(tmp_path / "state.npz") as saved:
+        others = [sgd_of(sgd.weight, sgd.bias, 7.0) for _ in range(2)]
+        for other, its in zip(others, (state, saved), strict=True):
+            other.load_state_dict(its)
+            assert repr(other) == repr(sgd)
+    losses = [one.step(x, target) for one in (sgd, *others)]
+    assert losses == losses[:1] * 3
+    for other in others:
+        assert other.lr == 0.25
+        assert other.weight.tobytes() == sgd.weight.tobytes()
+
+
+def test_the_state_is_a_copy():
+    x, target, weight, bias = problem()
+    sgd = sgd_of(weight, bias, momentum=0.9)
+    state = sgd.state_dict()
+    assert not state["velocity_started"]
+    sgd.step(x, target)
+    assert not state["velocity_weight"].any()
+    sgd.load_state_dict(state)
+    sgd.step(x, target)
+    assert not state["velocity_weight"].any() and sgd.velocity.started
+
+
+def test_it_shows_its_settings():
+    assert repr(fs.SGD(WEIGHT.copy(), BIAS.copy(), lr=0.5)) == (
+        "SGD(lr=0.5, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0, "
+        "decay_bias=True)"
+    )
+
+
+BAD_SGD = {
+    "weight a list": ({"weight": WEIGHT.tolist()}, T, "weight must be an array of float32 or fl"),
+    "weight read-only": ({"weight": read_only(WEIGHT)}, V, "weight is read-only"),
+    "weight float16": ({"weight": WEIGHT.astype(np.float16)}, T, "got float16"),
+    "bias float64": ({"bias": BIAS.astype(float)}, T, "bias must be float32 as weight"),
+    "lr": ({"lr": -1}, V, "lr must be >= 0, got -1"),
+    "momentum": ({"momentum": "a"}, T, "momentum must be a number, got 'a'"),
+    "nesterov": ({"nesterov": True}, V, "nesterov needs momentum > 0"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SGD)
+def test_bad_settings(case):
+    changed, error, message = BAD_SGD[case]
+    with pytest.raises(error, match=message):
+        fs.SGD(**{"weight": WEIGHT.copy(), "bias": BIAS.copy(), "lr": 0.1, **changed})
+
+
+def test_what_is_refused_later_changes_nothing():
+    sgd = sgd_of(WEIGHT, BIAS, momentum=0.9)
+    other = sgd_of(WEIGHT[:, 1:], BIAS, momentum=0.9).state_dict()
+    incomplete = {k: v for k, v in sgd.state_dict().items() if k != "velocity_bias"}
+    before = sgd.state_dict()
+    for call, message in (
+        (lambda: setattr(sgd, "lr", -1), "lr must be >= 0, got -1"),
+        (lambda: sgd.update(WEIGHT[1:], BIAS), r"grad_weight must have shape \(7, 20\)"),
+        (lambda: sgd.update(WEIGHT, BIAS, 0), "total_weight must be > 0, got 0"),
+        (lambda: sgd.step(X, TARGET * 0 + 7), r"target\[0\] is 7, expected"),
+        (lambda: sgd.load_state_dict({}), "the state has no 'lr'"),
+        (lambda: sgd.load_state_dict({**before, "lr": -1.0}), "lr must be >= 0"),
+        (lambda: sgd.load_state_dict(incomplete), "the state has no 'velocity_bias'"),
+        (lambda: sgd.load_state_dict(other), r"velocity.weight must have shape \(7, 20\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+        assert sgd.weight.tobytes() == WEIGHT.tobytes() and sgd.bias.tobytes() == BIAS.tobytes()
+        after = sgd.state_dict()
+        assert after.keys() == before.keys()
+        assert all(np.array_equal(after[name], before[name]) for name in before)
