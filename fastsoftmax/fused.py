@@ -112,8 +112,7 @@ def gradients(
         n, total = kept_weight(target, criterion, len(w))
         result = mean(result, total)
         divisor = total if n else 1.0  # where nothing has a part in it, gradients stay 0
-    for gradient in (d_w, d_b, d_x):
-        scale(gradient, factor, divisor)
+    scale((d_w, d_b, d_x), factor, divisor, target, ignore_index)
     return LinearCrossEntropyGrad(
         result,
         d_w,
@@ -208,11 +207,23 @@ def kept_weight(target: Array, criterion: CrossEntropy, n_classes: int) -> tuple
     return n, float(criterion.class_weight[target[kept]].sum(dtype=np.float64))
 
 
-def scale(gradient: Array | None, factor: float, divisor: float) -> None:
-    if gradient is None:
-        return
-    if divisor != 1:
-        with np.errstate(divide="ignore", invalid="ignore"):  # what IEEE 754 has for g / 0
-            gradient /= divisor
-    if factor != 1:
-        gradient *= factor
+def scale(
+    gradients: tuple[Array, Array, Array | None],
+    factor: float,
+    divisor: float,
+    target: Array,
+    ignore_index: int | None,
+) -> None:
+    """Gradients of a sum become those of a mean, in place; the last is that of the input."""
+    for gradient in gradients:
+        if gradient is None:
+            continue
+        if divisor != 1:
+            with np.errstate(divide="ignore", invalid="ignore"):  # what IEEE 754 has for g / 0
+                gradient /= divisor
+        if factor != 1:
+            gradient *= factor
+    d_x = gradients[2]
+    if divisor == 0 and d_x is not None:  # ignored rows have no part in what is NaN then
+        ignored = target == (-100 if ignore_index is None else ignore_index)
+        d_x[ignored.reshape(len(target), -1).all(axis=1)] = 0

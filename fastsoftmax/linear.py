@@ -218,8 +218,7 @@ def _k_dimensional_grad(
         if d_x is not None:
             d_x += part.grad_input
     loss, divisor = _k_reduce(losses, target, w, reduction, options)
-    for gradient in (d_w, d_b, d_x):
-        fused.scale(gradient, factor, divisor)
+    fused.scale((d_w, d_b, d_x), factor, divisor, target, options["ignore_index"])
     return LinearCrossEntropyGrad(loss, d_w, None if linear_bias is None else d_b, d_x)
 
 

@@ -229,6 +229,10 @@ def test_classes_that_weigh_nothing():
     grad = fs.linear_cross_entropy_grad(x, weight, [0] * 4, grad_input=True, **options)
     assert math.isnan(grad.loss)
     assert np.isnan(grad.grad_weight).all() and np.isnan(grad.grad_input).all()
+    target = [0, -100, 0, 0]
+    grad = fs.linear_cross_entropy_grad(x, weight, target, grad_input=True, **options)
+    assert np.isnan(grad.grad_input).all(axis=1).tolist() == [True, False, True, True]
+    assert not grad.grad_input[1].any()
     assert fs.linear_cross_entropy(x, weight, [0] * 4, reduction="sum", **options) == 0
     logits = np.array([[-np.inf, 0.0]])
     assert fs.cross_entropy(logits, [0], [0, 1], reduction="sum") == 0
@@ -440,6 +444,9 @@ def test_out(dtype):
     x, weight, target, *_ = problem(dtype=dtype)
     log_p = fs.log_softmax(x)
     deep = weight.reshape(7, 1, 20).repeat(2, 1)
+    bad = np.zeros((65, 2), np.float16)
+    with pytest.raises(TypeError, match="out must be an array of float"):
+        fs.linear_cross_entropy(x, deep, target[:, None].repeat(2, 1), reduction="none", out=bad)
     for function, arguments, shape in (
         (fs.linear_cross_entropy, (x, weight, target), (65,)),
         (fs.linear_cross_entropy, (x[0], weight, target[0]), ()),
