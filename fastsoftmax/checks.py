@@ -120,7 +120,9 @@ def targets(
             f"target[{first}] is {target[first]}, expected 0 <= target < {n_classes} (n_classes)"
             f"{or_ignored}"
         )
-    return np.where(ignored, -1, target).astype(np.int32)
+    classes = target.astype(np.int32)
+    classes[ignored] = -1  # which an unsigned type could not hold
+    return classes
 
 
 class LossTerms(NamedTuple):
