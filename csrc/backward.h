@@ -47,7 +47,7 @@ FS_INLINE void backward_vectors(const block *b, const float *residual, float *gr
     const int vector_bytes = FS_LANES * (source == UINT8_ROWS ? 1 : (int)sizeof(float));
     const int lines = width * vector_bytes > LINE ? width * vector_bytes / LINE : 1;
     const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
-    const ptrdiff_t n_prefetch = next ? NEXT_ROWS * lines : 0;
+    const ptrdiff_t n_prefetch = next ? next_rows(b->n_classes) * lines : 0;
     vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDE];
     load_gradient(acc, grad, accumulate, n, width);
     for (ptrdiff_t r = 0; r < n_padded; r++) {
@@ -186,22 +186,20 @@ FS_INLINE void gather_rows(const block *b, ptrdiff_t f, float *panel, const int 
     }
 }
 
-#define EACH_N(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5)
-
 FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, int accumulate,
                         const int source) {
     const ptrdiff_t n_blocks = class_blocks(b->n_classes);
     const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDE;
     const ptrdiff_t k = first_class(c, b->n_classes);
     const float *residual = b->z + k * FS_BLOCK_ROWS;
-    const ptrdiff_t next_row = b->n_next_forward + c * NEXT_ROWS;
+    const ptrdiff_t next_row = b->n_next_forward + c * next_rows(b->n_classes);
     const char *const *next = next_row < FS_BLOCK_ROWS ? b->next + next_row : NULL;
     switch (first_class(c + 1, b->n_classes) - k) {
 #define BACKWARD(n)                                                                                \
 case n:                                                                                            \
     backward_tile(b, residual, grad, f, accumulate, next, n, source);                              \
     break;
-        EACH_N(BACKWARD)
+        FS_FOR_CLASSES(BACKWARD)
     }
 }
 
@@ -217,7 +215,7 @@ static void backward_panel(const fs_rooms *rooms, const float *panel, ptrdiff_t 
 case n:                                                                                            \
     panel_tile(rooms, panel, residual, grad, n_vectors, accumulate, n);                            \
     break;
-        EACH_N(BACKWARD_PANEL)
+        FS_FOR_CLASSES(BACKWARD_PANEL)
     }
 }
 
