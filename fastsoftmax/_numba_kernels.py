@@ -15,7 +15,8 @@ Design
     rows from K on, which nobody reads.
  d) A driver exists twice, over prange and over range, and both call the same kernels. These are
     never inlined: LLVM decides on vectors and on fused multiply-adds for each inlined copy anew,
-    and copies would differ in their last bits.
+    and copies would differ in their last bits. Drivers call them one after the other, as LLVM
+    also compiles a kernel anew for each that calls it.
  e) Of fast-math only `reassoc`, where a sum over features or rows may be reordered to be a vector,
     and `contract`, which fuses a product and a sum. NaN and infinity stay what they are.
  f) Measured to gain nothing, therefore not done: blocks of 16 or 32 rows; fetching the rows of the
