@@ -58,7 +58,12 @@ def threads_for(num_threads: int | None, work: int) -> int:
     work each: less is not worth a barrier.
     """
     threads = check_num_threads(num_threads)
-    return threads if num_threads is not None else min(threads, max(1, work // _WORK))
+    return threads if num_threads is not None else worthwhile(threads, work)
+
+
+def worthwhile(threads: int, work: int) -> int:
+    """As many of `threads` as have a few microseconds of work each."""
+    return min(threads, max(1, work // _WORK))
 
 
 def check_num_threads(num_threads: int | None) -> int:

@@ -775,3 +775,15 @@ def test_no_rows(backend):
         for function in ("predict_logits", "softmax", "log_softmax"):
             empty = call(backend, function, given)
             assert empty.shape == (0, K) and empty.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.uint16, np.uint32, np.int64, np.uint64])
+def test_an_ignored_class_of_any_integer_type(dtype, backend, make_problem):
+    problem = make_problem(64, 17, 3)
+    criterion = CrossEntropy(ignore_index=1)
+    expected = _numpy.evaluate(*problem, criterion=criterion)
+    assert expected.count < 64
+    x, target, weight, bias = problem
+    sums = backend.evaluate(x, target.astype(dtype), weight, bias, criterion=criterion)
+    assert (sums.correct, sums.weight, sums.count) == expected[1:]
+    assert sums.loss == pytest.approx(expected.loss)

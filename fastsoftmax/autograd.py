@@ -1,0 +1,288 @@
+"""The fused loss under PyTorch's autograd, and when PyTorch's own takes its place.
+
+Needs torch. Tensors are read as arrays where they lie. Nothing here runs a parallel operation of
+PyTorch: its threads would go on spinning beside ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .backends import get_backend
+from .checks import Array
+from .loss import CrossEntropy
+from .threads import worthwhile
+
+__all__ = ["linear_cross_entropy"]
+
+_DTYPE = torch.float32
+_PLAIN = (Tensor, torch.nn.Parameter)  # their subclasses may mean anything
+_IGNORE_INDEX = -100  # that of PyTorch, where none is given
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    linear_bias: Tensor | None,
+    target: Tensor,
+    options: dict[str, Any],
+) -> Tensor:
+    """By the kernels where they fit, else by PyTorch.
+
+    Options are weight, reduction, ignore_index and label_smoothing.
+    """
+    if not _traced() and _fits(input, linear_weight, linear_bias, target, options):
+        # A target out of range or a weight that is not finite is left to PyTorch, too.
+        with suppress(ValueError):
+            if input.dim() == 2:
+                return _fused(input, linear_weight, linear_bias, target, options)
+            row = input.unsqueeze(0)
+            loss = _fused(row, linear_weight, linear_bias, target.unsqueeze(0), options)
+            return loss.squeeze(0) if options["reduction"] == "none" else loss
+    return _pytorch(input, linear_weight, linear_bias, target, options)
+
+
+def _traced() -> bool:
+    """Whether something other than eager PyTorch wants to see what is computed."""
+    return bool(
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+    )
+
+
+def _fits(
+    input: Tensor,
+    linear_weight: Tensor,
+    linear_bias: Tensor | None,
+    target: Tensor,
+    options: dict[str, Any],
+) -> bool:
+    """Whether this is for the kernels; anything doubtful is not."""
+    weight = options["weight"]
+    for tensor in (input, linear_weight, linear_bias, weight):
+        if tensor is not None and not (_is_plain(tensor) and tensor.dtype is _DTYPE):
+            return False
+    if not _is_plain(target) or linear_weight.dim() != 2 or input.dim() not in (1, 2):
+        return False
+    n_classes, n_features = linear_weight.shape
+    rows, of_input = input.shape[:-1], input.shape[-1]
+    if n_classes < 2 or n_features < 1 or of_input != n_features or 0 in rows:
+        return False
+    for tensor in (linear_bias, weight):
+        if tensor is not None and tensor.shape != (n_classes,):
+            return False
+    if target.dtype is _DTYPE:
+        target_fits = (
+            target.shape == (*rows, n_classes)
+            and not target.requires_grad
+            and options["ignore_index"] is None
+        )
+    else:
+        target_fits = target.shape == rows and _is_integer(target)
+    return (
+        target_fits
+        and not (weight is not None and weight.requires_grad)
+        and options["reduction"] in ("mean", "sum", "none")
+        and 0 <= options["label_smoothing"] <= 1
+    )
+
+
+def _is_plain(tensor: Any) -> bool:
+    return type(tensor) in _PLAIN and tensor.is_cpu and tensor.layout is torch.strided
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    dtype = tensor.dtype
+    return not (dtype.is_floating_point or dtype.is_complex or dtype is torch.bool)
+
+
+def _pytorch(
+    input: Tensor,
+    linear_weight: Tensor,
+    linear_bias: Tensor | None,
+    target: Tensor,
+    options: dict[str, Any],
+) -> Tensor:
+    """PyTorch's own, for targets of any integer type."""
+    if isinstance(target, Tensor) and _is_integer(target):
+        target = target.long()
+    if hasattr(functional, "linear_cross_entropy"):  # from 2.13
+        return functional.linear_cross_entropy(
+            input, linear_weight, target, linear_bias=linear_bias, **options
+        )
+    if options["ignore_index"] is None:
+        options = {**options, "ignore_index": _IGNORE_INDEX}
+    logits = functional.linear(input, linear_weight, linear_bias)
+    return functional.cross_entropy(logits, target, **options)
+
+
+def _fused(
+    input: Tensor,
+    linear_weight: Tensor,
+    linear_bias: Tensor | None,
+    target: Tensor,
+    options: dict[str, Any],
+) -> Tensor:
+    differentiable = (input, linear_weight, linear_bias)
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in differentiable):
+        loss: Tensor = _LinearCrossEntropy.apply(*differentiable, target, options)
+        return loss
+    return _loss(_Arguments(*differentiable, target, options), options["reduction"])
+
+
+class _Arguments:
+    """The arguments of a backend, as views of tensors."""
+
+    def __init__(
+        self,
+        input: Tensor,
+        linear_weight: Tensor,
+        linear_bias: Tensor | None,
+        target: Tensor,
+        options: dict[str, Any],
+    ) -> None:
+        self.input, self.weight, self.target = map(_view, (input, linear_weight, target))
+        n_classes = len(self.weight)
+        self.bias = (
+            np.zeros(n_classes, self.weight.dtype) if linear_bias is None else _view(linear_bias)
+        )
+        class_weight, ignore_index = options["weight"], options["ignore_index"]
+        self.criterion = CrossEntropy(
+            None if class_weight is None else _view(class_weight),
+            options["label_smoothing"],
+            _IGNORE_INDEX if ignore_index is None else ignore_index,
+        )
+        self.num_threads = worthwhile(torch.get_num_threads(), len(self.input) * self.weight.size)
+
+    def call(self, function: str, **results: Any) -> Any:
+        return getattr(get_backend(), function)(
+            self.input,
+            self.target,
+            self.weight,
+            self.bias,
+            criterion=self.criterion,
+            num_threads=self.num_threads,
+            **results,
+        )
+
+    def mean_over(self) -> tuple[int, float]:
+        """The rows that are not ignored, and what the mean of their losses divides by."""
+        if self.target.ndim == 2:
+            return len(self.target), len(self.target)
+        kept = self.target != self.criterion.ignore_index
+        count = int(np.count_nonzero(kept))
+        if self.criterion.class_weight is None:
+            return count, count
+        return count, float(self.criterion.class_weight[self.target[kept]].sum(dtype=np.float64))
+
+
+def _view(tensor: Tensor) -> Array:
+    """A contiguous array of its memory, or of a copy where that is not contiguous."""
+    return np.ascontiguousarray(tensor.numpy(force=True))
+
+
+def _scalar(value: float) -> Tensor:
+    return torch.scalar_tensor(value, dtype=_DTYPE, device="cpu")
+
+
+def _mean(loss: float, weight: float) -> float:
+    return loss / weight if weight else math.nan
+
+
+def _loss(arguments: _Arguments, reduction: str) -> Tensor:
+    if reduction == "none":
+        losses = np.empty(len(arguments.input), arguments.input.dtype)
+        arguments.call("evaluate", losses=losses)
+        return torch.from_numpy(losses)
+    sums = arguments.call("evaluate")
+    return _scalar(_mean(sums.loss, sums.weight) if reduction == "mean" else sums.loss)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """`linear_cross_entropy` of (N, D) inputs; its gradients are those of the summed loss."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        linear_weight: Tensor,
+        linear_bias: Tensor | None,
+        target: Tensor,
+        options: dict[str, Any],
+    ) -> Tensor:
+        ctx.save_for_backward(input, linear_weight, linear_bias, target, options["weight"])
+        ctx.options = options
+        arguments = _Arguments(input, linear_weight, linear_bias, target, options)
+        if options["reduction"] == "none":
+            return _loss(arguments, "none")
+        loss, ctx.grads = _loss_and_grads(arguments, ctx.needs_input_grad)
+        ctx.factor = 1.0
+        if options["reduction"] == "mean":
+            count, weight = arguments.mean_over()
+            loss = _mean(loss, weight)
+            ctx.factor = _mean(1.0, weight) if count else 0.0
+        return _scalar(loss)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        needed = ctx.needs_input_grad
+        by_row = ctx.options["reduction"] == "none"
+        if torch.is_grad_enabled() or (by_row and not np.isfinite(_view(grad_output)).all()):
+            return _pytorch_grads(ctx, grad_output)
+        if by_row:
+            _, grads = _loss_and_grads(_saved_arguments(ctx), needed, _view(grad_output))
+        else:
+            grads, ctx.grads = ctx.grads, None  # handed over: they become the tensors' own
+            if grads is None:
+                _, grads = _loss_and_grads(_saved_arguments(ctx), needed)
+            _scale(grads, ctx.factor * grad_output.item())
+        return (*(None if grad is None else torch.from_numpy(grad) for grad in grads), None, None)
+
+
+def _saved_arguments(ctx: Any) -> _Arguments:
+    input, linear_weight, linear_bias, target, _ = ctx.saved_tensors
+    return _Arguments(input, linear_weight, linear_bias, target, ctx.options)
+
+
+def _loss_and_grads(
+    arguments: _Arguments, needed: Sequence[bool], sample_weight: Array | None = None
+) -> tuple[float, list[Array | None]]:
+    """Summed loss, and those of its gradients for input, weight and bias that are needed."""
+    grad_input = np.empty_like(arguments.input) if needed[0] else None
+    loss, grad_weight, grad_bias = arguments.call(
+        "loss_and_grad", sample_weight=sample_weight, grad_input=grad_input
+    )
+    return loss, [
+        grad_input,
+        grad_weight if needed[1] else None,
+        grad_bias if needed[2] else None,
+    ]
+
+
+def _scale(grads: list[Array | None], factor: float) -> None:
+    if factor != 1:
+        with np.errstate(over="ignore", invalid="ignore"):  # as silent as PyTorch
+            for grad in grads:
+                if grad is not None:
+                    grad *= factor
+
+
+def _pytorch_grads(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients by PyTorch, themselves differentiable where that is asked for."""
+    create_graph = torch.is_grad_enabled()
+    *tensors, target, _ = ctx.saved_tensors
+    with torch.enable_grad():
+        loss = _pytorch(tensors[0], tensors[1], tensors[2], target, ctx.options)
+    asked = [t for t, need in zip(tensors, ctx.needs_input_grad, strict=False) if need]
+    grads = iter(torch.autograd.grad(loss, asked, grad_output, create_graph=create_graph))
+    return tuple(next(grads) if need else None for need in ctx.needs_input_grad)

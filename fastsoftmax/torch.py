@@ -1,0 +1,296 @@
+"""The kernels for PyTorch: a loss with autograd, a module, and conversion of models.
+
+Needs torch, and is imported by ``import fastsoftmax.torch`` only.
+
+The fused kernels take what they are made for: float32 on the CPU, two-dimensional weights, eager
+mode. All else is handed to PyTorch's own ``linear_cross_entropy``, with the same result, and so is
+what is wrong, so that errors are PyTorch's, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import autograd
+from .checks import Array
+from .model import LinearClassifier
+
+__all__ = ["FusedLinearCrossEntropy", "from_linear", "linear_cross_entropy", "to_linear"]
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy of a linear layer's logits, fused: no (N, C) logits or their gradient.
+
+    The same as ``cross_entropy(linear(input, linear_weight, linear_bias), target, ...)``, or as
+    ``torch.nn.functional.linear_cross_entropy``, whose arguments it takes. With
+    ``p = softmax(logits)`` of a row, ``w = weight`` and ``e = label_smoothing``, its loss is::
+
+        -(1 - e) * w[target] * log(p[target]) - e / C * sum(w * log(p))
+
+    and a mean divides the sum of the losses by that of their ``w[target]``.
+
+    The gradients are computed along with the loss, and kept until ``backward``, which scales them
+    in place and hands them over; a second ``backward`` (``retain_graph=True``) computes them
+    again, and one with ``create_graph=True`` is left to PyTorch. With ``reduction="none"`` they
+    are computed in ``backward`` alone.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, D) or (D,)
+    linear_weight : Tensor, shape (C, D)
+    target : Tensor, shape (N,) or ()
+        Classes, of any integer type; or of the dtype of `input`, (N, C) or (C,), probabilities.
+    linear_bias : Tensor, shape (C,), optional
+        Zero where None.
+    weight : Tensor, shape (C,), optional
+        Of the classes; 1 each where None.
+    reduction : {"mean", "sum", "none"}
+    ignore_index : int, optional
+        Rows of this target count for nothing; -100 where None. Not for probabilities.
+    label_smoothing : float
+        In [0, 1].
+
+    Returns
+    -------
+    Tensor, shape () or, with ``reduction="none"``, that of `target` without classes
+        NaN where a mean is over nothing.
+
+    Raises
+    ------
+    IndexError
+        A target is no class, and not `ignore_index`.
+    RuntimeError, ValueError
+        Those of PyTorch: shapes or dtypes do not fit, or `reduction` is none of the three.
+
+    Notes
+    -----
+    The kernels are used where all of this holds, and PyTorch's own function where not: tensors
+    (no subclasses) are float32, on the CPU and strided, with a two-dimensional `linear_weight` of
+    C >= 2; neither `target` nor `weight` requires a gradient; and nothing is compiled, traced or
+    transformed (``torch.compile``, ``torch.jit.trace``, ``torch.func``, dispatch modes).
+    Forward-mode differentiation is an error.
+
+    Contiguous tensors are read where they lie; of others one copy is made. As many threads are
+    used as ``torch.get_num_threads()`` says, or fewer for a small batch. Under ``torch.autocast``
+    float32 tensors are computed in float32, which is what autocast does for a cross-entropy, but
+    not for a linear layer; inputs of a lower precision go to PyTorch.
+
+    Examples
+    --------
+    >>> input = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    >>> weight = torch.zeros(2, 2, requires_grad=True)
+    >>> loss = linear_cross_entropy(input, weight, torch.tensor([0, 1]))
+    >>> loss.backward()
+    >>> weight.grad
+    tensor([[-0.2500,  0.2500],
+            [ 0.2500, -0.2500]])
+    """
+    options = {
+        "weight": weight,
+        "reduction": reduction,
+        "ignore_index": ignore_index,
+        "label_smoothing": label_smoothing,
+    }
+    return autograd.linear_cross_entropy(input, linear_weight, linear_bias, target, options)
+
+
+class FusedLinearCrossEntropy(torch.nn.Linear):
+    """A linear layer and the cross-entropy of its logits, fused: the last layer in training.
+
+    It is a ``torch.nn.Linear``: the same parameters ``weight`` (C, D) and ``bias`` (C,), the same
+    start, and the same ``state_dict``, to and fro. Only its ``forward`` takes targets, and
+    returns the loss, as `linear_cross_entropy` computes it.
+
+    Parameters
+    ----------
+    in_features : int
+        D.
+    num_classes : int
+        C.
+    bias : bool
+    weight : Tensor, shape (C,), optional
+        Of the classes. It is the buffer ``class_weight``, and no part of the state_dict.
+    reduction : {"mean", "sum", "none"}
+    ignore_index : int, optional
+    label_smoothing : float
+        As in `linear_cross_entropy`.
+    device, dtype
+        Of the parameters, as in ``torch.nn.Linear``.
+
+    Raises
+    ------
+    RuntimeError
+        `weight` is not of that shape, or `label_smoothing` not in [0, 1].
+
+    Examples
+    --------
+    >>> head = FusedLinearCrossEntropy(4, 3, label_smoothing=0.1)
+    >>> head.load_state_dict(torch.nn.Linear(4, 3).state_dict())
+    <All keys matched successfully>
+    >>> input, target = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    >>> head(input, target).backward()
+    >>> head.weight.grad.shape
+    torch.Size([3, 4])
+    >>> head.logits(input).shape
+    torch.Size([5, 3])
+    """
+
+    class_weight: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        bias: bool = True,
+        *,
+        weight: Tensor | None = None,
+        reduction: str = "mean",
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        if weight is not None and weight.shape != (num_classes,):
+            raise RuntimeError(
+                f"expected weight shape to be {(num_classes,)}, got {tuple(weight.shape)}"
+            )
+        if not 0 <= label_smoothing <= 1:
+            raise RuntimeError(
+                f"expected label_smoothing to be in range [0, 1], got {label_smoothing}"
+            )
+        super().__init__(in_features, num_classes, bias, device, dtype)
+        self.register_buffer("class_weight", weight, persistent=False)
+        self.reduction = reduction
+        self.ignore_index = ignore_index
+        self.label_smoothing = label_smoothing
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return int(self.out_features)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss of `input` (N, D) or (D,), as `linear_cross_entropy` has it."""
+        return linear_cross_entropy(
+            input,
+            self.weight,
+            target,
+            linear_bias=self.bias,
+            weight=self.class_weight,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def logits(self, input: Tensor) -> Tensor:
+        """The logits (..., C) of `input` (..., D), as those of ``torch.nn.Linear``."""
+        return super().forward(input)
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, num_classes={self.num_classes}, "
+            f"bias={self.bias is not None}, reduction={self.reduction!r}, "
+            f"ignore_index={self.ignore_index}, label_smoothing={self.label_smoothing}"
+        )
+
+
+# ---- models ----
+
+
+def to_linear(model: LinearClassifier) -> torch.nn.Linear:
+    """A ``torch.nn.Linear`` with a copy of the model's weight and bias: its logits.
+
+    Rows of float32 have the same logits by both. Pixels of uint8 are for you to convert:
+    ``x.float() * model.scale``. Classes and their names stay with the model.
+
+    Parameters
+    ----------
+    model : LinearClassifier
+
+    Returns
+    -------
+    torch.nn.Linear
+        float32, on the CPU.
+
+    Examples
+    --------
+    >>> model = LinearClassifier(np.eye(2, dtype=np.float32), np.zeros(2, np.float32))
+    >>> to_linear(model)
+    Linear(in_features=2, out_features=2, bias=True)
+    """
+    linear = torch.nn.utils.skip_init(
+        torch.nn.Linear, model.n_features, model.n_classes, dtype=torch.float32, device="cpu"
+    )
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor(model.weight))
+        linear.bias.copy_(torch.tensor(model.bias))
+    assert isinstance(linear, torch.nn.Linear)
+    return linear
+
+
+def from_linear(
+    linear: torch.nn.Module | Mapping[str, Tensor],
+    classes: Any = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    scale: float = 1 / 255,
+) -> LinearClassifier:
+    """A `LinearClassifier` with a copy of the weight and bias of a linear layer.
+
+    Parameters
+    ----------
+    linear : torch.nn.Linear, FusedLinearCrossEntropy or state_dict of one
+        On any device, of any floating dtype: the copy is float32. Without a bias it is zero.
+    classes, class_names, scale
+        As in `LinearClassifier`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `linear` is not of that kind, or what is given besides does not fit it.
+
+    Examples
+    --------
+    >>> linear = torch.nn.Linear(2, 3)
+    >>> from_linear(linear, classes=["cat", "cow", "dog"])
+    LinearClassifier(n_features=2, n_classes=3)
+    """
+    if isinstance(linear, torch.nn.Linear):
+        linear = linear.state_dict()
+    if not isinstance(linear, Mapping):
+        raise TypeError(
+            f"linear must be a torch.nn.Linear or its state_dict, got {type(linear).__name__}"
+        )
+    if not {"weight"} <= linear.keys() <= {"weight", "bias"}:
+        raise ValueError(f"the state_dict must have weight and bias, got {sorted(linear)}")
+    for name, tensor in linear.items():
+        if not (isinstance(tensor, Tensor) and tensor.is_floating_point()):
+            got = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"{name} must be a tensor of floats, got {got}")
+    weight, bias = (linear.get(name) for name in ("weight", "bias"))
+    assert weight is not None
+    if bias is None:
+        bias = weight.new_zeros(len(weight))
+    return LinearClassifier(
+        _copied(weight), _copied(bias), classes, class_names=class_names, scale=scale
+    )
+
+
+def _copied(tensor: Tensor) -> Array:
+    copy: Array = np.array(tensor.detach().to("cpu", torch.float32).numpy(), order="C")
+    return copy
