@@ -20,7 +20,9 @@ Design
  e) Of fast-math only `reassoc`, where a sum over features or rows may be reordered to be a vector,
     and `contract`, which fuses a product and a sum. NaN and infinity stay what they are.
  f) Measured to gain nothing, therefore not done: blocks of 16 or 32 rows; fetching the rows of the
-    next block while this one is computed, as the C does.
+    next block while this one is computed, 2 or 4 at a time before the products of 4 (the C does
+    so line by line); vectors of 512 bits, where LLVM takes 256: uint8 rows 3% less time, float32
+    rows 7% more (Intel with AVX-512).
  g) The chunks are those of csrc/chunks.h, and what is added in which order depends on them alone.
 """
 
