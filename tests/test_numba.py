@@ -81,6 +81,12 @@ from fastsoftmax.optim import SGD, Velocity
 rng = np.random.default_rng(0)
 sgd = SGD(lr=0.1, momentum=0.9, dampening=0.1, weight_decay=0.01)
 
+def nothing_yet(shape, dtype=float):
+    # what is read before it is written shows
+    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 2**31 - 1, dtype)
+
+np.empty = nothing_yet
+
 def close(ours, truth):
     np.testing.assert_allclose(ours, truth, rtol=1e-5, atol=1e-5)
 
