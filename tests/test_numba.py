@@ -75,10 +75,17 @@ def test_arguments_of_the_drivers_are_those_compiled_for():
 PLAIN_PYTHON = """
 import numpy as np
 from fastsoftmax import _numba, _numpy
+from fastsoftmax.loss import CrossEntropy
 from fastsoftmax.optim import SGD, Velocity
 
 rng = np.random.default_rng(0)
 sgd = SGD(lr=0.1, momentum=0.9, dampening=0.1, weight_decay=0.01)
+
+def nothing_yet(shape, dtype=float):
+    # what is read before it is written shows
+    return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 2**31 - 1, dtype)
+
+np.empty = nothing_yet
 
 def close(ours, truth):
     np.testing.assert_allclose(ours, truth, rtol=1e-5, atol=1e-5)
@@ -102,9 +109,23 @@ for n, d, k in ((5, 7, 3), (19, 3, 6), (2, 1025, 2)):
             loss, *gradients = backend.loss_and_grad(x, target, weight, bias, **keywords)
             backend.sgd_update(weight, bias, *gradients, n, sgd, velocity)
             sums.append(backend.evaluate(x, target, weight, bias, **keywords))
+            keywords |= {
+                "criterion": CrossEntropy(np.arange(k), 0.1, ignore_index=1),
+                "sample_weight": np.arange(n),
+            }
+            outputs = np.empty((n, d), np.float32), np.empty(n, np.float32)
+            for given in (target, np.full((n, k), 1 / k)):
+                sums += [
+                    backend.train_step(x, given, weight, bias, sgd, velocity, **keywords),
+                    backend.evaluate(x, given, weight, bias, **keywords, losses=outputs[1]),
+                    backend.loss_and_grad(
+                        x, given, weight, bias, **keywords, grad_input=outputs[0])[0],
+                    *(output.sum() for output in outputs),
+                ]
+            keywords = {"scale": 0.1, "num_threads": 2}
             logits = backend.predict_logits(x, weight, bias, **keywords)
             results.append([
-                sums, loss, *gradients, weight, bias, velocity.weight, logits,
+                *sums, loss, *gradients, weight, bias, velocity.weight, logits,
                 backend.softmax(logits), backend.log_softmax(logits)])
         for ours, truth in zip(*results, strict=True):
             close(ours, truth)
