@@ -342,6 +342,10 @@ def weigh(
             label[r] = first
         if label[r] < 0:
             every[r] = ZERO
+    if not hard:
+        for k in range(n_classes):
+            for r in range(end - begin, n):
+                c[k, r] = ZERO  # what lies there may be NaN
     for k in range(n_classes):
         weight = terms.class_weight[k] if terms.class_weight.size > 0 else ONE
         for r in range(n):

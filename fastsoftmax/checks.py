@@ -120,7 +120,7 @@ def targets(
             f"target[{first}] is {target[first]}, expected 0 <= target < {n_classes} (n_classes)"
             f"{or_ignored}"
         )
-    classes = target.astype(np.int32)
+    classes: npt.NDArray[np.int32] = target.astype(np.int32)
     classes[ignored] = -1  # which an unsigned type could not hold
     return classes
 

@@ -20,6 +20,8 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)  # of what the kernels compute wit
 class SGD:
     """Settings of one update, with the meaning that they have in ``torch.optim.SGD``.
 
+    They are what a backend takes; ``fastsoftmax.SGD`` is the optimizer, with parameters and state.
+
     With ``g`` the gradient of the mean loss, ``w`` a parameter and ``v`` its velocity::
 
         g += weight_decay * w

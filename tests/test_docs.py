@@ -25,3 +25,12 @@ def test_there_are_excerpts_of_each_backend():
 @pytest.mark.parametrize("language, excerpt", excerpts())
 def test_excerpt(language, excerpt):
     assert any(excerpt in (ROOT / path).read_text() for path in SOURCES[language]), excerpt
+
+
+def test_the_loop_of_the_readme_runs(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (loop,) = [block for block in blocks if "fs.SGD(" in block]
+    exec(loop, {})
+    loss, *shapes = capsys.readouterr().out.split(" ", 1)
+    assert float(loss) < 0.5
+    assert shapes == ["(10, 64) (10,) (1024, 64)\n"]

@@ -145,9 +145,25 @@ def test_the_gradient_comes_with_the_loss(dtype):
         options = {"linear_bias": bias, "weight": class_weight, "reduction": reduction}
         loss = fs.linear_cross_entropy(x, weight, target, **options)
         grad = fs.linear_cross_entropy_grad(x, weight, target, **options)
-        np.testing.assert_allclose(grad.loss, loss, rtol=1e-15 if reduction != "none" else 0)
+        np.testing.assert_allclose(grad.loss, loss, rtol=0 if reduction == "none" else 1e-6)
         assert grad.grad_weight.dtype == grad.grad_bias.dtype == dtype
         assert grad.grad_input is None
+
+
+@REDUCTIONS
+@pytest.mark.parametrize("grad_output", [0.0, -2.5, 1e-20])
+def test_grad_output_multiplies(reduction, grad_output):
+    x, weight, target, bias, class_weight = problem()
+    options = {"linear_bias": bias, "weight": class_weight, "reduction": reduction}
+    given = np.full(65, grad_output) if reduction == "none" else grad_output
+    one, other = (
+        fs.linear_cross_entropy_grad(x, weight, target, grad_output=g, grad_input=True, **options)
+        for g in (None, given)
+    )
+    np.testing.assert_array_equal(one.loss, other.loss)
+    for a, b in zip(one[1:], other[1:], strict=True):
+        size = np.abs(a).max() * abs(grad_output)
+        np.testing.assert_allclose(b, grad_output * a.astype(float), rtol=0, atol=2e-6 * size)
 
 
 def test_no_bias_is_a_bias_of_zero():
@@ -396,6 +412,22 @@ def test_anything_that_is_an_array(dtype):
             assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
 
 
+@WEIGHTED
+@pytest.mark.parametrize("target_dtype", [np.uint8, np.int16, np.int32, np.uint64])
+def test_targets_of_any_integer_type(target_dtype, weighted):
+    x, weight, target, bias, class_weight = problem()
+    target = np.abs(target) % 7
+    options = {"linear_bias": bias, "weight": class_weight if weighted else None}
+    for t in (target, target % 6):
+        expected = fs.linear_cross_entropy_grad(x, weight, t, **options)
+        ours = fs.linear_cross_entropy_grad(x, weight, t.astype(target_dtype), **options)
+        assert ours.loss == expected.loss
+        assert ours.grad_weight.tobytes() == expected.grad_weight.tobytes()
+        kwargs = {"weight": options["weight"], "label_smoothing": 0.1}
+        of_logits = fs.cross_entropy(x[:, :7], t.astype(target_dtype), **kwargs)
+        assert of_logits == fs.cross_entropy(x[:, :7], t, **kwargs)
+
+
 def test_lists_are_float64():
     x, weight, target, *_ = problem(5, dtype=np.float64)
     ours = fs.linear_cross_entropy(x.tolist(), weight.tolist(), target.tolist())
@@ -622,12 +654,16 @@ OF_GRADIENT = {
 }
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize("case", [*BAD, *OF_GRADIENT])
-def test_bad_arguments_of_the_gradient(case):
+def test_bad_arguments_of_the_gradient(case, reduction):
     changed, error, message = {**BAD, **OF_GRADIENT}[case]
+    if case in OF_GRADIENT and reduction == "mean":
+        changed = {"grad_output": [1.0] * 65}
+        error, message = TypeError, "grad_output must be a number"
     arguments = {
         "input": X, "linear_weight": WEIGHT, "target": TARGET, "linear_bias": BIAS,
-        "weight": CLASS_WEIGHT, "reduction": "none", **changed,
+        "weight": CLASS_WEIGHT, "reduction": reduction, **changed,
     }  # fmt: skip
     with pytest.raises(error, match=message):
         fs.linear_cross_entropy_grad(**arguments)

@@ -255,3 +255,17 @@ def test_sgd_update_takes_the_settings_as_they_are():
         "weight_decay": 2.0,
         "bias_weight_decay": 0.0,
     }
+
+
+def test_probabilities_beyond_the_last_row_are_zero(make_problem):
+    """Not what lay in memory: it may be NaN there, and 0 * NaN is no 0."""
+    rng = np.random.default_rng(0)
+    for n_rows in (1, 2, 3, 5, 63, 65) * 20:
+        problem = make_problem(n_rows, 3, 2)
+        probabilities = rng.random((n_rows, 2), np.float32)
+        freed = [np.full(2**i, np.nan, np.float32) for i in range(12)]
+        del freed
+        _, grad_weight, grad_bias = _numba.loss_and_grad(
+            problem.x, probabilities, problem.weight, problem.bias
+        )
+        assert np.isfinite(grad_weight).all() and np.isfinite(grad_bias).all()

@@ -77,7 +77,7 @@ class Ours:
         self.velocity = Velocity.of(self.weight, self.bias) if self.sgd.momentum else None
 
     def step(self):
-        loss, correct = self.backend.train_step(
+        loss, correct, *_ = self.backend.train_step(
             self.problem.x,
             self.problem.target,
             self.weight,

@@ -1,7 +1,8 @@
 """The sample inputs of PyTorch's own operator tests, run against ours.
 
 They ship inside torch, which asks for the package expecttest before it shows them. PyTorch in
-float64 is the truth; in float32 our error may exceed that of PyTorch in float32 by TOLERANCE.
+float64 is the truth; in float32 our error may exceed that of PyTorch in float32 by TOLERANCE, and
+by four roundings of the largest logit: the samples have logits up to some hundreds.
 """
 
 from __future__ import annotations
@@ -69,6 +70,12 @@ def by_ours(function, sample, **more):
     return function(*map(as_numpy, (sample.input, *sample.args)), **kwargs, **more)
 
 
+def largest_logit(operator, sample):
+    if operator == "linear_cross_entropy":
+        return torch.tensordot(sample.input, sample.args[0], ([-1], [-1])).abs().max().item()
+    return sample.input.abs().max().item()
+
+
 def check(ours, operator, sample, name, assert_as_good, pick=lambda result, args, kwargs: result):
     """`ours` against what `pick` takes of PyTorch's result and arguments."""
     truth = pick(*by_torch(operator, sample, torch.float64)).detach().numpy()
@@ -78,7 +85,7 @@ def check(ours, operator, sample, name, assert_as_good, pick=lambda result, args
         np.testing.assert_allclose(ours, truth, rtol=1e-12, atol=1e-12)
     else:
         assert np.isfinite(truth).all()
-        assert_as_good(ours, plain, truth, TOLERANCE)
+        assert_as_good(ours, plain, truth, TOLERANCE + 2**-22 * largest_logit(operator, sample))
 
 
 @pytest.mark.parametrize("name, sample", cases("cross_entropy"))
