@@ -40,7 +40,7 @@ def linear_cross_entropy(
     Options are weight, reduction, ignore_index and label_smoothing.
     """
     if not _traced() and _fits(input, linear_weight, linear_bias, target, options):
-        # A target out of range or a weight that is not finite is left to PyTorch, too.
+        # What their checks refuse is left to PyTorch: a target out of range, an infinite weight.
         with suppress(ValueError):
             if input.dim() == 2:
                 return _fused(input, linear_weight, linear_bias, target, options)
@@ -67,7 +67,7 @@ def _fits(
     target: Tensor,
     options: dict[str, Any],
 ) -> bool:
-    """Whether this is for the kernels; anything doubtful is not."""
+    """Whether the kernels know this kind of thing; their own checks of values follow."""
     weight = options["weight"]
     for tensor in (input, linear_weight, linear_bias, weight):
         if tensor is not None and not (_is_plain(tensor) and tensor.dtype is _DTYPE):
@@ -78,9 +78,6 @@ def _fits(
     rows, of_input = input.shape[:-1], input.shape[-1]
     if n_classes < 2 or n_features < 1 or of_input != n_features or 0 in rows:
         return False
-    for tensor in (linear_bias, weight):
-        if tensor is not None and tensor.shape != (n_classes,):
-            return False
     if target.dtype is _DTYPE:
         target_fits = (
             target.shape == (*rows, n_classes)
@@ -93,7 +90,6 @@ def _fits(
         target_fits
         and not (weight is not None and weight.requires_grad)
         and options["reduction"] in ("mean", "sum", "none")
-        and 0 <= options["label_smoothing"] <= 1
     )
 
 
