@@ -77,6 +77,8 @@ static void weighted_loss(block *b, const fs_criterion *c, int residuals_too, fl
                 const vf zk = v_load(b->z + k * FS_BLOCK_ROWS + r);
                 add_compensated(&total, &total_error, ck);
                 add_compensated(&below, &below_error, times_coefficient(ck, max - zk));
+                /* an infinite sum remains one */
+                below_error = v_select(below_error == below_error, below_error, (vf){0});
             }
         const vf sum =
             residuals_too ? softmax_columns(b, r, max, total + own) : sum_of_exp(b, r, max, 0);

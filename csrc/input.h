@@ -50,16 +50,11 @@ typedef void input_function(const float *z, const float *panel, ptrdiff_t n_clas
         ptrdiff_t row_floats, ptrdiff_t n_floats, int accumulate) {                                \
         input_vectors(z, panel, n_classes, grad, row_floats, n_floats, accumulate, n, width);      \
     }
-/* clang-format off */
-INPUT(1, one, 1) INPUT(2, one, 1) INPUT(3, one, 1) INPUT(4, one, 1) INPUT(5, one, 1)
-INPUT(1, wide, FS_WIDE) INPUT(2, wide, FS_WIDE) INPUT(3, wide, FS_WIDE)
-INPUT(4, wide, FS_WIDE) INPUT(5, wide, FS_WIDE)
-    /* clang-format on */
+#define INPUTS(n) INPUT(n, one, 1) INPUT(n, wide, FS_WIDE)
+FS_FOR_CLASSES(INPUTS)
 
-    static input_function *const input_of[FS_CLASSES][2] = {
-        {input_1_one, input_1_wide}, {input_2_one, input_2_wide}, {input_3_one, input_3_wide},
-        {input_4_one, input_4_wide}, {input_5_one, input_5_wide},
-};
+#define INPUTS_OF(n) {input_##n##_one, input_##n##_wide},
+static input_function *const input_of[FS_CLASSES][2] = {FS_FOR_CLASSES(INPUTS_OF)};
 
 /* FS_WIDE vectors of features at a time, the last ones one by one. */
 static void input_gradient(const fs_rows *rows, const float *weight, const fs_rooms *rooms,

@@ -15,8 +15,9 @@
 #define FS_INLINE static inline __attribute__((always_inline))
 
 /* A register block is FS_CLASSES classes x FS_WIDE rows (forward) or vectors of features (backward):
- * as many accumulators out of 32 or 16 vector registers. */
-#define FS_CLASSES 5
+ * 20 accumulators out of 32 vector registers, or 10 out of 16. FS_FOR_CLASSES(X) is X(n) for each
+ * number of classes that a block can have. */
+#define FS_WIDE 2
 
 #if defined(FS_ISA_X86_64_V4)
 #    if !defined(__AVX512F__) || !defined(__AVX512VL__)
@@ -25,7 +26,7 @@
 #    define FS_ISA_NAME "x86-64-v4"
 #    define FS_KERNELS  fs_kernels_x86_64_v4
 #    define FS_LANES    16
-#    define FS_WIDE     4
+#    define FS_CLASSES  10
 #    include <immintrin.h>
 #    define FS_FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #elif defined(FS_ISA_X86_64_V3)
@@ -35,7 +36,7 @@
 #    define FS_ISA_NAME "x86-64-v3"
 #    define FS_KERNELS  fs_kernels_x86_64_v3
 #    define FS_LANES    8
-#    define FS_WIDE     2
+#    define FS_CLASSES  5
 #    include <immintrin.h>
 #    define FS_FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #elif defined(FS_ISA_X86_64_V2)
@@ -45,7 +46,7 @@
 #    define FS_ISA_NAME     "x86-64-v2"
 #    define FS_KERNELS      fs_kernels_x86_64_v2
 #    define FS_LANES        4
-#    define FS_WIDE         2
+#    define FS_CLASSES      5
 #    define FS_FMA(a, b, c) ((a) * (b) + (c))
 #elif defined(FS_ISA_NEON)
 #    if !defined(__ARM_NEON)
@@ -54,17 +55,24 @@
 #    define FS_ISA_NAME "neon"
 #    define FS_KERNELS  fs_kernels_neon
 #    define FS_LANES    4
-#    define FS_WIDE     4
+#    define FS_CLASSES  10
 #    include <arm_neon.h>
 #    define FS_FMA(a, b, c) ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
 #elif defined(FS_ISA_BASELINE)
 #    define FS_ISA_NAME     "baseline"
 #    define FS_KERNELS      fs_kernels_baseline
 #    define FS_LANES        4
-#    define FS_WIDE         2
+#    define FS_CLASSES      5
 #    define FS_FMA(a, b, c) ((a) * (b) + (c))
 #else
 #    error "the build names no FS_ISA_*"
+#endif
+
+#define FS_FOR_5(X) X(1) X(2) X(3) X(4) X(5)
+#if FS_CLASSES == 10
+#    define FS_FOR_CLASSES(X) FS_FOR_5(X) X(6) X(7) X(8) X(9) X(10)
+#else
+#    define FS_FOR_CLASSES(X) FS_FOR_5(X)
 #endif
 
 #define FS_VECTOR_BYTES (4 * FS_LANES)
@@ -77,6 +85,14 @@ FS_INLINE vf v_load(const float *p) { return *(const vf_unaligned *)p; }
 FS_INLINE void v_store(float *p, vf v) { *(vf_unaligned *)p = v; }
 FS_INLINE vf v_set(float a) { return a - (vf){0}; }
 FS_INLINE vi v_seti(int32_t a) { return a - (vi){0}; }
+
+/* v, in a register from here on: GCC would rather load it anew in each multiply-add that has it. */
+FS_INLINE vf v_keep(vf v) {
+#if FS_CLASSES == 10 && defined(__x86_64__)
+    __asm__("" : "+v"(v));
+#endif
+    return v;
+}
 
 /* a * b + c, rounded once where the ISA has it */
 FS_INLINE vf v_fma(vf a, vf b, vf c) { return FS_FMA(a, b, c); }

@@ -21,8 +21,11 @@ except ModuleNotFoundError as _error:
 
 from .backends import auto_backend as _auto_backend
 from .backends import available_backends, get_backend
-from .functional import log_softmax, sgd_step, softmax
-from .optim import SGD, Velocity
+from .functional import log_softmax, softmax
+from .linear import LinearCrossEntropyGrad, linear_cross_entropy, linear_cross_entropy_grad
+from .logits import cross_entropy, nll_loss
+from .optim import Velocity
+from .sgd import SGD, sgd_step
 from .threads import get_num_threads, set_num_threads
 
 if _auto_backend() == "cython":  # what is wrong with the extension, or FASTSOFTMAX_ISA, shows here
@@ -59,15 +62,20 @@ __all__ = [
     "Evaluation",
     "History",
     "LinearClassifier",
+    "LinearCrossEntropyGrad",
     "TrainResult",
     "Velocity",
     "__version__",
     "available_backends",
+    "cross_entropy",
     "datasets",
     "get_backend",
     "get_num_threads",
+    "linear_cross_entropy",
+    "linear_cross_entropy_grad",
     "load_dataset",
     "log_softmax",
+    "nll_loss",
     "optim",
     "plots",
     "set_num_threads",

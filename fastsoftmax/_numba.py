@@ -18,13 +18,15 @@ from numba.core import event
 
 from . import _numba_kernels as kernels
 from . import _numba_team, checks
-from .checks import Array
+from .checks import Array, LossTerms
+from .loss import CrossEntropy, Sums
 from .optim import SGD, Velocity
 from .threads import check_num_threads, threads_for
 
 name = "numba"
 
-NO_WEIGHT, NO_BIAS = np.empty((0, 0), np.float32), np.empty(0, np.float32)
+# In the place of a matrix or vector of float32 that there is not
+NO_MATRIX, NO_VECTOR = np.empty((0, 0), np.float32), np.empty(0, np.float32)
 NO_TARGET, NO_ORDER = np.empty(0, np.int32), np.empty(0, np.int64)
 
 
@@ -39,6 +41,7 @@ def _array(dtype: Any, ndim: int, readonly: bool = False) -> Any:
 FLOATS, MATRIX = _array(types.float32, 1), _array(types.float32, 2)
 GIVEN_FLOATS, GIVEN_MATRIX = _array(types.float32, 1, True), _array(types.float32, 2, True)
 TARGET, ORDER = _array(types.int32, 1, True), _array(types.int64, 1, True)
+TERMS = TARGET, GIVEN_MATRIX, GIVEN_FLOATS, GIVEN_FLOATS, types.float64, types.boolean
 SETTINGS = types.NamedTuple(
     [types.float64, types.float64, types.float64, types.boolean, types.float64, types.float64],
     kernels.Settings,
@@ -48,12 +51,12 @@ SETTINGS = types.NamedTuple(
 def _signature(driver: Callable[..., Any], row_type: str) -> tuple[Any, ...]:
     x = _array(getattr(types, row_type), 2, True)
     if driver is kernels.score:
-        return x, TARGET, types.float32, GIVEN_MATRIX, GIVEN_FLOATS, MATRIX, types.int64
+        return x, *TERMS, types.float32, MATRIX, FLOATS, MATRIX, FLOATS, types.int64
     if driver is kernels.softmax:
         return x, types.boolean, MATRIX, types.int64
     return (
-        *(x, TARGET, ORDER, types.float32, types.int64, MATRIX, FLOATS, MATRIX, FLOATS),
-        *(SETTINGS, types.boolean, MATRIX, FLOATS, types.int64),
+        *(x, *TERMS, ORDER, types.float32, types.int64, MATRIX, FLOATS, MATRIX, FLOATS),
+        *(SETTINGS, types.boolean, MATRIX, FLOATS, MATRIX, types.int64),
     )
 
 
@@ -100,7 +103,8 @@ def _compiled(driver: Callable[..., Any], row_type: str, parallel: bool) -> Call
 
 @cache
 def _compiled_update() -> Callable[..., Any]:
-    arguments = (FLOATS, GIVEN_FLOATS, FLOATS, types.int64, types.float64, SETTINGS, types.boolean)
+    parameters = FLOATS, GIVEN_FLOATS, FLOATS
+    arguments = (*parameters, types.float64, types.float64, SETTINGS, types.boolean)
     function = getattr(kernels.update, "py_func", kernels.update)  # with the JIT disabled, itself
     return _compile(function, arguments, parallel=False)
 
@@ -108,6 +112,40 @@ def _compiled_update() -> Callable[..., Any]:
 def _run(driver: Callable[..., Any], threads: int, x: Array, *arguments: Any) -> Any:
     with _numba_team.threads(threads) as n_tasks:
         return _compiled(driver, x.dtype.name, n_tasks > 1)(x, *arguments, n_tasks)
+
+
+def _terms(terms: LossTerms) -> tuple[Any, ...]:
+    """What a driver takes of them."""
+    target, probabilities, class_weight, sample_weight, label_smoothing, plain = terms
+    return (
+        NO_TARGET if target is None else target,
+        NO_MATRIX if probabilities is None else probabilities,
+        NO_VECTOR if class_weight is None else class_weight,
+        NO_VECTOR if sample_weight is None else sample_weight,
+        label_smoothing,
+        plain,
+    )
+
+
+class _OnlyRead:
+    """An array that no driver writes to where it is given as one of its parameters, be it of the
+    type of those that are updated: a kernel is compiled for one type, and nothing is copied."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self.__array_interface__ = {
+            **array.__array_interface__,
+            "data": (array.ctypes.data, False),
+        }
+
+
+def _only_read(*arrays: Array) -> tuple[Array, ...]:
+    return tuple(np.asarray(_OnlyRead(array)) for array in arrays)
+
+
+def _sums(sums: Array) -> Sums:
+    loss, correct, weight, count = sums.tolist()
+    return Sums(loss, int(correct), weight, int(count))
 
 
 def _train_driver(weight: Array) -> Callable[..., Any]:
@@ -135,31 +173,30 @@ def loss_and_grad(
     weight: Array,
     bias: Array,
     *,
+    criterion: CrossEntropy | None = None,
+    sample_weight: Any = None,
     scale: float = 1.0,
     num_threads: int | None = None,
+    grad_input: Array | None = None,
 ) -> tuple[float, Array, Array]:
     check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias)
     x = checks.rows(x, weight.shape[1])
     checks.not_empty(x.shape[0])
-    target = checks.targets(target, x.shape[0], weight.shape[0])
+    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
     scale = checks.row_scale(scale)
+    if grad_input is None:
+        grad_input = NO_MATRIX
+    else:
+        checks.output("grad_input", grad_input, x.shape, weight.dtype)
     threads = threads_for(num_threads, x.shape[0] * weight.size)
     grad_weight, grad_bias = np.empty_like(weight), np.empty_like(bias)
-    loss, _ = _run(  # of copies, as the driver takes parameters that it may update
-        *(_train_driver(weight), threads, x, target, NO_ORDER, scale, x.shape[0]),
-        *(
-            weight.copy(),
-            bias.copy(),
-            NO_WEIGHT,
-            NO_BIAS,
-            _settings(SGD(lr=0)),
-            False,
-            grad_weight,
-            grad_bias,
-        ),
+    sums = _run(
+        *(_train_driver(weight), threads, x, *_terms(terms), NO_ORDER, scale, x.shape[0]),
+        *(*_only_read(weight, bias), NO_MATRIX, NO_VECTOR, _settings(SGD(lr=0)), False),
+        *(grad_weight, grad_bias, grad_input),
     )
-    return loss, grad_weight, grad_bias
+    return _sums(sums).loss, grad_weight, grad_bias
 
 
 def sgd_update(
@@ -167,7 +204,7 @@ def sgd_update(
     bias: Array,
     grad_weight: Array,
     grad_bias: Array,
-    batch_size: int,
+    total_weight: float,
     sgd: SGD,
     velocity: Velocity | None = None,
 ) -> None:
@@ -176,14 +213,14 @@ def sgd_update(
         grad_weight, grad_bias, names=("grad_weight", "grad_bias"), shape=weight.shape
     )
     moments = checks.velocity_of(sgd, velocity, weight)
-    batch_size = checks.positive_int("batch_size", batch_size)
-    v_weight, v_bias, started = moments or (NO_BIAS, NO_BIAS, True)
+    total_weight = checks.positive("total_weight", total_weight)
+    v_weight, v_bias, started = moments or (NO_VECTOR, NO_VECTOR, True)
     settings = _settings(sgd)
     for w, g, v, decay in (
         (weight.reshape(-1), grad_weight.reshape(-1), v_weight.reshape(-1), sgd.weight_decay),
         (bias, grad_bias, v_bias, settings.bias_weight_decay),
     ):
-        _compiled_update()(w, g, v, batch_size, decay, settings, not started)
+        _compiled_update()(w, g, v, total_weight, decay, settings, not started)
     if moments is not None and velocity is not None:
         velocity.started = True
 
@@ -196,10 +233,15 @@ def train_step(
     sgd: SGD,
     velocity: Velocity | None = None,
     *,
+    criterion: CrossEntropy | None = None,
+    sample_weight: Any = None,
     scale: float = 1.0,
     num_threads: int | None = None,
-) -> tuple[float, int]:
-    return _train(x, target, None, None, weight, bias, sgd, velocity, scale, num_threads)
+) -> Sums:
+    return _train(
+        x, target, None, None, weight, bias, sgd, velocity, criterion, sample_weight, scale,
+        num_threads,
+    )  # fmt: skip
 
 
 def train_epoch(
@@ -212,11 +254,16 @@ def train_epoch(
     sgd: SGD,
     velocity: Velocity | None = None,
     *,
+    criterion: CrossEntropy | None = None,
+    sample_weight: Any = None,
     scale: float = 1.0,
     num_threads: int | None = None,
-) -> tuple[float, int]:
+) -> Sums:
     batch_size = checks.positive_int("batch_size", batch_size)
-    return _train(x, target, order, batch_size, weight, bias, sgd, velocity, scale, num_threads)
+    return _train(
+        x, target, order, batch_size, weight, bias, sgd, velocity, criterion, sample_weight, scale,
+        num_threads,
+    )  # fmt: skip
 
 
 def _train(
@@ -228,29 +275,33 @@ def _train(
     bias: Array,
     sgd: SGD,
     velocity: Velocity | None,
+    criterion: CrossEntropy | None,
+    sample_weight: Any,
     scale: float,
     num_threads: int | None,
-) -> tuple[float, int]:
+) -> Sums:
     check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias, writeable=True)
     x = checks.rows(x, weight.shape[1])
-    target = checks.targets(target, x.shape[0], weight.shape[0])
+    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
     order = checks.row_order(order, x.shape[0])
     n_rows = x.shape[0] if order is None else order.shape[0]
     checks.not_empty(n_rows)
     moments = checks.velocity_of(sgd, velocity, weight)
     scale = checks.row_scale(scale)
-    v_weight, v_bias, started = moments or (NO_WEIGHT, NO_BIAS, True)
+    v_weight, v_bias, started = moments or (NO_MATRIX, NO_VECTOR, True)
     batch_size = min(batch_size or n_rows, n_rows)
     threads = threads_for(num_threads, batch_size * weight.size)
-    sums: tuple[float, int] = _run(
-        *(_train_driver(weight), threads, x, target, NO_ORDER if order is None else order, scale),
-        *(batch_size, weight, bias, v_weight, v_bias, _settings(sgd), not started),
-        *(NO_WEIGHT, NO_BIAS),
+    if order is None:
+        order = NO_ORDER
+    sums = _run(
+        *(_train_driver(weight), threads, x, *_terms(terms), order, scale, batch_size),
+        *(weight, bias, v_weight, v_bias, _settings(sgd), not started),
+        *(NO_MATRIX, NO_VECTOR, NO_MATRIX),
     )
     if moments is not None and velocity is not None:
         velocity.started = True
-    return sums
+    return _sums(sums)
 
 
 def evaluate(
@@ -259,19 +310,27 @@ def evaluate(
     weight: Array,
     bias: Array,
     *,
+    criterion: CrossEntropy | None = None,
+    sample_weight: Any = None,
     scale: float = 1.0,
     num_threads: int | None = None,
-) -> tuple[float, int]:
+    losses: Array | None = None,
+) -> Sums:
     check_num_threads(num_threads)
     weight, bias = checks.parameters(weight, bias)
     x = checks.rows(x, weight.shape[1])
-    target = checks.targets(target, x.shape[0], weight.shape[0])
+    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
     scale = checks.row_scale(scale)
+    if losses is None:
+        losses = NO_VECTOR
+    else:
+        checks.output("losses", losses, x.shape[:1], weight.dtype)
     threads = threads_for(num_threads, x.shape[0] * weight.size)
-    sums: tuple[float, int] = _run(
-        kernels.score, threads, x, target, scale, weight, bias, NO_WEIGHT
+    sums = _run(
+        *(kernels.score, threads, x, *_terms(terms), scale, *_only_read(weight, bias)),
+        *(NO_MATRIX, losses),
     )
-    return sums
+    return _sums(sums)
 
 
 def predict_logits(
@@ -284,7 +343,11 @@ def predict_logits(
     threads = threads_for(num_threads, x.shape[0] * weight.size)
     logits = np.empty((x.shape[0], weight.shape[0]), np.float32)
     if x.shape[0]:
-        _run(kernels.score, threads, x, NO_TARGET, scale, weight, bias, logits)
+        terms = LossTerms(None, None, None, None, 0.0, plain=True)
+        _run(
+            *(kernels.score, threads, x, *_terms(terms), scale, *_only_read(weight, bias)),
+            *(logits, NO_VECTOR),
+        )
     return logits
 
 

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,6 +48,9 @@ SPAN_ROWS = 1024  # whose residuals are held at a time, by tiles
 TILE_FEATURES = 64
 TILES_FROM = 128 << 10  # bytes of weight
 
+# Called by the drivers alone: what would call it from Python takes long to compile
+kernel = partial(njit, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
 SUM = {"reassoc", "contract"}
 FUSE = {"contract"}
 
@@ -60,6 +64,28 @@ class Settings(NamedTuple):
     nesterov: bool
     weight_decay: float
     bias_weight_decay: float
+
+
+class Terms(NamedTuple):
+    """Those of checks.LossTerms, where an array that there is not is empty."""
+
+    target: Array  # (N,), -1 where the row is ignored
+    probabilities: Array  # (N, K), instead of target
+    class_weight: Array  # (K,)
+    sample_weight: Array  # (N,)
+    label_smoothing: float
+    plain: bool
+
+
+class Room(NamedTuple):
+    """What a task works in."""
+
+    block: Array  # (BLOCK_ROWS, width), rows
+    z: Array  # (K, BLOCK_ROWS), logits, then residuals
+    coefficients: Array  # (K, BLOCK_ROWS), of each class in the loss; (0, 0) where all is plain
+    rows: Array  # (5, BLOCK_ROWS): largest logit, sum of exponentials, of coefficients, errors
+    distance: Array  # (BLOCK_ROWS,), of the target's logit from the largest, in double
+    classes: Array  # (2, BLOCK_ROWS): the first of the largest logit, the target
 
 
 def by_tiles(n_classes: int, n_features: int) -> bool:
@@ -108,19 +134,19 @@ else:
         return types.void(a, types.intp), codegen
 
 
-@njit
+@kernel
 def divide_up(a: int, b: int) -> int:
     return (a + b - 1) // b
 
 
-@njit
+@kernel
 def most_chunks(n_rows: int) -> int:
     """That a batch of at most n_rows can have."""
     n: int = min(max(LEAST_CHUNKS, divide_up(n_rows, BLOCK_ROWS)), MAX_CHUNKS)
     return n
 
 
-@njit
+@kernel
 def chunks_of(n_rows: int) -> tuple[int, int]:
     """How many chunks n_rows are cut into, and their rows; the last has what is left."""
     n = most_chunks(n_rows)
@@ -142,7 +168,7 @@ P4, P5 = np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
-@njit(fastmath=FUSE)
+@kernel(fastmath=FUSE)
 def exp(x: Any) -> Any:
     """e**x as csrc/exp.h has it: at most 1.1 ULP for -87.33 <= x <= 88; 0 below; NaN stays NaN.
 
@@ -162,13 +188,20 @@ def exp(x: Any) -> Any:
 # ---- a block of rows ----
 
 
-@njit
+@kernel
 def fill(a: Array, value: Any) -> None:
     for i in range(a.shape[0]):
         a[i] = value
 
 
-@njit
+@kernel
+def index_of(order: Array, i: int) -> int:
+    """The i-th row in an order; an empty one takes them as they come."""
+    index: int = order[i] if order.shape[0] > 0 else i
+    return index
+
+
+@kernel
 def gather(x: Array, order: Array, begin: int, end: int, f: int, scale: Any, block: Array) -> int:
     """block (BLOCK_ROWS, width) = features from f on of the rows [begin, end), times the scale.
 
@@ -184,7 +217,7 @@ def gather(x: Array, order: Array, begin: int, end: int, f: int, scale: Any, blo
             ahead = x[order[begin + r + PREFETCH_ROWS]]
             for i in range(f, f + width, CACHE_LINE // x.itemsize):
                 prefetch(ahead, i)
-        row = x[order[begin + r] if order.shape[0] > 0 else begin + r][f : f + width]
+        row = x[index_of(order, begin + r)][f : f + width]
         to = block[r]
         for i in range(width):
             to[i] = np.float32(row[i]) * scale
@@ -193,7 +226,7 @@ def gather(x: Array, order: Array, begin: int, end: int, f: int, scale: Any, blo
     return padded
 
 
-@njit(fastmath=SUM)
+@kernel(fastmath=SUM)
 def add_products(block: Array, n: int, weight: Array, f: int, z: Array) -> None:
     """z (K, n) += weight (K, D) . block (n, width).T over the features from f on.
 
@@ -225,36 +258,43 @@ def add_products(block: Array, n: int, weight: Array, f: int, z: Array) -> None:
                 z[k + j, r + 1] += sums[1]
 
 
-@njit
+@kernel
 def logits(
     x: Array, order: Array, begin: int, end: int, scale: Any, weight: Array, bias: Array,
     block: Array, z: Array,
-) -> int:  # fmt: skip
-    """z (K, n) = weight . rows [begin, end) + bias; returns n, with the rows of padding."""
+) -> None:  # fmt: skip
+    """z (K, n) = weight . rows [begin, end) + bias; n counts the rows of padding."""
     never_inlined()
-    n: int = divide_up(end - begin, 4) * 4
+    n = divide_up(end - begin, 4) * 4
     for k in range(z.shape[0]):
         for r in range(n):
             z[k, r] = bias[k] if k < bias.shape[0] else ZERO
     for f in range(0, x.shape[1], block.shape[1]):
         gather(x, order, begin, end, f, scale, block)
         add_products(block, n, weight, f, z)
-    return n
 
 
-@njit
-def exponentials(z: Array, n: int, n_classes: int, rows: Array, best: Array) -> None:
-    """z (K, n) becomes exp(z - largest of its column); rows (2, n) = that largest logit, and the
-    sum of the exponentials; best (n,) = the first class that has the largest."""
+@kernel
+def maxima(z: Array, n: int, n_classes: int, largest: Array, best: Array) -> None:
+    """largest (n,) = the largest logit of each column of z (K, n), best (n,) = the first class
+    that has it."""
     never_inlined()
-    largest, total, error = rows[0], rows[1], rows[2]
     for r in range(n):
-        largest[r], total[r], error[r], best[r] = z[0, r], ZERO, ZERO, 0
+        largest[r], best[r] = z[0, r], 0
     for k in range(1, n_classes):
         for r in range(n):
             larger = z[k, r] > largest[r]
             largest[r] = z[k, r] if larger else largest[r]
             best[r] = np.int32(k) if larger else best[r]
+
+
+@kernel
+def exponentials(z: Array, n: int, n_classes: int, rows: Array) -> None:
+    """z (K, n) becomes exp(z - rows[0]), the largest of each column; rows[1] = their sum."""
+    never_inlined()
+    largest, total, error = rows[0], rows[1], rows[3]
+    for r in range(n):
+        total[r], error[r] = ZERO, ZERO
     for k in range(n_classes):
         for r in range(n):
             z[k, r] = exp(z[k, r] - largest[r])
@@ -265,57 +305,143 @@ def exponentials(z: Array, n: int, n_classes: int, rows: Array, best: Array) -> 
             total[r] = following
 
 
-@njit
-def losses(
-    x: Array, target: Array, order: Array, begin: int, end: int, scale: Any, weight: Array,
-    bias: Array, block: Array, z: Array, rows: Array, best: Array,
-) -> tuple[int, float, int]:  # fmt: skip
-    """Of the rows [begin, end): how many z has, loss = log(sum(exp(z))) - z[target] summed in
-    double, and correct predictions. z and rows are left as by `exponentials`."""
+# ---- the loss of a block of rows: sum(c * (largest - z)) + sum(c) * log(sum(exp(z - largest))),
+# where c is the coefficient of each class, onehot(target) where all is plain
+
+
+@kernel
+def weigh(
+    terms: Terms, order: Array, begin: int, end: int, n: int, n_classes: int, room: Room,
+    sums: Array,
+) -> None:  # fmt: skip
+    """Coefficients and targets of the rows [begin, end), 0 and none in the padding up to n; adds
+    what the rows weigh, and their number, to sums."""
     never_inlined()
-    n = logits(x, order, begin, end, scale, weight, bias, block, z)
-    z_target = rows[3]
+    c, every, label = room.coefficients, room.rows[2], room.classes[1]
+    hard = terms.probabilities.size == 0
+    smoothing = np.float32(terms.label_smoothing / n_classes)
+    remaining = np.float32(1 - terms.label_smoothing)
+    for r in range(n):
+        every[r], label[r] = ZERO, -1
     for r in range(end - begin):
-        z_target[r] = z[target[order[begin + r] if order.shape[0] > 0 else begin + r], r]
-    exponentials(z, n, bias.shape[0], rows, best)
+        row = index_of(order, begin + r)
+        every[r] = terms.sample_weight[row] if terms.sample_weight.size > 0 else ONE
+        if hard:
+            label[r] = terms.target[row]
+        else:
+            q, first = terms.probabilities[row], 0
+            for k in range(n_classes):
+                c[k, r] = remaining * q[k] + smoothing
+                first = k if q[k] > q[first] else first
+            label[r] = first
+        if label[r] < 0:
+            every[r] = ZERO
+    for k in range(n_classes):
+        weight = terms.class_weight[k] if terms.class_weight.size > 0 else ONE
+        for r in range(n):
+            c[k, r] = every[r] * ((smoothing if hard else c[k, r]) * weight)
+    for r in range(end - begin):
+        if label[r] >= 0:
+            weight = every[r]
+            if hard:
+                if terms.class_weight.size > 0:
+                    weight *= terms.class_weight[label[r]]
+                c[label[r], r] += remaining * weight
+            sums[2] += np.float64(weight)
+            sums[3] += 1.0
+
+
+@kernel
+def weighted_distances(n: int, n_classes: int, room: Room) -> None:
+    """distance (n,) = sum(c * (largest - z)), rows[2] = sum(c), both compensated. A class of
+    coefficient 0 has no part in it, be its logit -infinity."""
+    never_inlined()
+    z, c, largest = room.z, room.coefficients, room.rows[0]
+    below, all_c, error, below_error = room.rows[1], room.rows[2], room.rows[3], room.rows[4]
+    for r in range(n):
+        below[r] = below_error[r] = all_c[r] = error[r] = ZERO
+    for k in range(n_classes):
+        for r in range(n):
+            term = c[k, r] - error[r]
+            following = all_c[r] + term
+            error[r] = (following - all_c[r]) - term
+            all_c[r] = following
+            term = (c[k, r] * (largest[r] - z[k, r]) if c[k, r] != ZERO else ZERO) - below_error[r]
+            following = below[r] + term
+            lost = (following - below[r]) - term
+            below_error[r] = lost if lost == lost else ZERO  # an infinite sum remains one
+            below[r] = following
+    for r in range(n):
+        room.distance[r] = np.float64(below[r])
+
+
+@kernel
+def losses(
+    terms: Terms, order: Array, begin: int, end: int, n_classes: int, room: Room, out: Array,
+    sums: Array,
+) -> None:  # fmt: skip
+    """Of the rows [begin, end), whose logits are in the room: adds to sums (4,) the losses, in
+    double, the number of correct predictions, the weight and the number; the loss of each into
+    out (N,), unless that is (0,). z is left as by `exponentials`; rows[2] = sum(c)."""
+    never_inlined()
+    n = divide_up(end - begin, 4) * 4
+    z, largest, total, all_c = room.z, room.rows[0], room.rows[1], room.rows[2]
+    best, label, distance = room.classes[0], room.classes[1], room.distance
+    maxima(z, n, n_classes, largest, best)
+    if terms.plain:
+        for r in range(end - begin):
+            label[r], all_c[r] = terms.target[index_of(order, begin + r)], ONE
+            distance[r] = np.float64(largest[r]) - np.float64(z[label[r], r])
+        sums[2] += np.float64(end - begin)
+        sums[3] += np.float64(end - begin)
+    else:
+        weigh(terms, order, begin, end, n, n_classes, room, sums)
+        weighted_distances(n, n_classes, room)
+    exponentials(z, n, n_classes, room.rows)
     loss, correct = 0.0, 0
     for r in range(end - begin):
-        distance = np.float64(rows[0, r]) - np.float64(z_target[r])
-        row_loss = math.log(np.float64(rows[1, r])) + distance
+        row_loss = distance[r]
+        if all_c[r] != ZERO:
+            row_loss += np.float64(all_c[r]) * math.log(np.float64(total[r]))
         loss += row_loss
-        label = target[order[begin + r] if order.shape[0] > 0 else begin + r]
-        if best[r] == label and row_loss == row_loss:  # NaN is not, and no right prediction
+        if best[r] == label[r] and row_loss == row_loss:  # NaN is not, and no right prediction
             correct += 1
-    return n, loss, correct
+        if out.shape[0] > 0:
+            out[begin + r] = np.float32(row_loss)
+    sums[0] += loss
+    sums[1] += np.float64(correct)
 
 
-@njit
-def residuals(
-    x: Array, target: Array, order: Array, begin: int, end: int, scale: Any, weight: Array,
-    bias: Array, block: Array, z: Array, rows: Array, best: Array, grad_bias: Array,
-) -> tuple[int, float, int]:  # fmt: skip
-    """The same; z becomes softmax(z) - onehot(target), and is added up in grad_bias (K,)."""
+@kernel
+def residuals(n_rows: int, room: Room, plain: bool, grad_bias: Array) -> int:
+    """After `losses`, z becomes sum(c) * softmax(z) - c, and is added up in grad_bias (K,).
+
+    Returns how many columns it has, with those of padding.
+    """
     never_inlined()
-    n, loss, correct = losses(
-        x, target, order, begin, end, scale, weight, bias, block, z, rows, best
-    )
-    inverse = rows[2]
+    z, factor, label = room.z, room.rows[3], room.classes[1]
+    n: int = divide_up(n_rows, 4) * 4
     for r in range(n):
-        inverse[r] = ONE / rows[1, r] if r < end - begin else ZERO
-    for k in range(bias.shape[0]):
+        factor[r] = room.rows[2, r] / room.rows[1, r] if r < n_rows else ZERO
+    for k in range(grad_bias.shape[0]):
         for r in range(n):
-            z[k, r] *= inverse[r]
-    for r in range(end - begin):
-        z[target[order[begin + r] if order.shape[0] > 0 else begin + r], r] -= ONE
-    for k in range(bias.shape[0]):
+            z[k, r] *= factor[r]
+    if plain:
+        for r in range(n_rows):
+            z[label[r], r] -= ONE
+    else:
+        for k in range(grad_bias.shape[0]):
+            for r in range(n):
+                z[k, r] -= room.coefficients[k, r]
+    for k in range(grad_bias.shape[0]):
         total = ZERO
         for r in range(n):
             total += z[k, r]
         grad_bias[k] += total
-    return n, loss, correct
+    return n
 
 
-@njit
+@kernel
 def softmax_rows(x: Array, log: bool, z: Array, rows: Array, best: Array, out: Array) -> None:
     """out (n, K) = softmax of logits x (n, K), or its logarithm."""
     never_inlined()
@@ -323,7 +449,8 @@ def softmax_rows(x: Array, log: bool, z: Array, rows: Array, best: Array, out: A
     for r in range(n):
         for k in range(n_classes):
             z[k, r] = x[r, k]
-    exponentials(z, n, n_classes, rows, best)
+    maxima(z, n, n_classes, rows[0], best)
+    exponentials(z, n, n_classes, rows)
     for r in range(n):
         largest, total = np.float64(rows[0, r]), rows[1, r]
         log_total = math.log(np.float64(total))
@@ -334,7 +461,7 @@ def softmax_rows(x: Array, log: bool, z: Array, rows: Array, best: Array, out: A
                 out[r, k] = z[k, r] / total
 
 
-@njit(fastmath=SUM)
+@kernel(fastmath=SUM)
 def add_gradient(block: Array, n: int, z: Array, grad: Array) -> None:
     """grad (K, width) += z (K, n) . block (n, width).
 
@@ -360,31 +487,52 @@ def add_gradient(block: Array, n: int, z: Array, grad: Array) -> None:
                 g4[i] += e0 * p + e1 * q + e2 * s + e3 * t
 
 
-# ---- gradients and parameters ----
+@kernel(fastmath=FUSE)
+def input_gradient(z: Array, weight: Array, scale: Any, grad: Array) -> None:
+    """grad (n, D) = scale * z (K, n).T . weight (K, D)."""
+    never_inlined()
+    last = weight.shape[0] - 1
+    for r in range(grad.shape[0]):
+        fill(grad[r], ZERO)
+    for k in range(0, last + 1, CLASSES):
+        w0, w1, w2 = weight[k], weight[min(k + 1, last)], weight[min(k + 2, last)]
+        w3, w4 = weight[min(k + 3, last)], weight[min(k + 4, last)]
+        for r in range(grad.shape[0]):
+            a0, a1 = scale * z[k, r], scale * z[k + 1, r] if k + 1 <= last else ZERO
+            a2 = scale * z[k + 2, r] if k + 2 <= last else ZERO
+            a3 = scale * z[k + 3, r] if k + 3 <= last else ZERO
+            a4 = scale * z[k + 4, r] if k + 4 <= last else ZERO
+            g = grad[r]
+            for i in range(g.shape[0]):
+                g[i] += a0 * w0[i] + a1 * w1[i] + a2 * w2[i] + a3 * w3[i] + a4 * w4[i]
 
 
-@njit
-def total(a: Array, n: int) -> Any:
-    """a[0] + a[1] + ..., of n, in that order."""
-    result = a[0]
-    for i in range(1, n):
-        result += a[i]
-    return result
+# ---- sums, gradients and parameters ----
 
 
-@njit
+@kernel
 def copy(a: Array, to: Array) -> None:
     for i in range(to.shape[0]):
         to[i] = a[i]
 
 
-@njit
+@kernel
 def add(a: Array, to: Array) -> None:
     for i in range(to.shape[0]):
         to[i] += a[i]
 
 
-@njit
+@kernel
+def add_sums(sums_of: Array, n: int, to: Array) -> None:
+    """to (4,) += sums_of[0] + sums_of[1] + ..., of n, in that order."""
+    for i in range(to.shape[0]):
+        total = sums_of[0, i]
+        for c in range(1, n):
+            total += sums_of[c, i]
+        to[i] += total
+
+
+@kernel
 def reduce(partials: Array, n: int, begin: int, end: int) -> None:
     """partials[0] = the sum of partials[:n], as a balanced tree, at [begin, end) of (n, size)."""
     never_inlined()
@@ -395,18 +543,19 @@ def reduce(partials: Array, n: int, begin: int, end: int) -> None:
         apart *= 2
 
 
-@njit
+@kernel
 def update(
-    w: Array, grad: Array, v: Array, batch_size: int, weight_decay: float, sgd: Settings,
+    w: Array, grad: Array, v: Array, total_weight: float, weight_decay: float, sgd: Settings,
     first: bool,
 ) -> None:  # fmt: skip
-    """One update of w (n,) by the gradient (n,) of a summed loss; v is (n,), or (0,) without
-    momentum.
+    """One update of w (n,) by the gradient (n,) of a summed loss, over the weight of its rows, or
+    1 where that is 0; v is (n,), or (0,) without momentum.
 
     No fast-math: a slice of a parameter has the bits that the whole has.
     """
     never_inlined()
-    grad_scale, decay = ONE / np.float32(batch_size), np.float32(weight_decay)
+    grad_scale = ONE / (np.float32(total_weight) if total_weight != 0 else ONE)
+    decay = np.float32(weight_decay)
     lr, momentum = np.float32(sgd.lr), np.float32(sgd.momentum)
     undamped = ONE - np.float32(sgd.dampening)
     for i in range(w.shape[0]):
@@ -424,13 +573,15 @@ def update(
 Loop = Callable[[int], Any]
 
 
-def train_by_rows(loop: Loop) -> Callable[..., tuple[float, int]]:
+def train_by_rows(loop: Loop) -> Callable[..., Array]:
     """A chunk at a time: its residuals, and its partial gradient while its rows are in L2."""
 
     def train(
-        x, target, order, scale, batch_size, weight, bias, v_weight, v_bias, sgd, first,
-        grad_weight, grad_bias, n_tasks,
+        x, target, probabilities, class_weight, sample_weight, label_smoothing, plain, order,
+        scale, batch_size, weight, bias, v_weight, v_bias, sgd, first, grad_weight, grad_bias,
+        grad_input, n_tasks,
     ):  # fmt: skip
+        terms = Terms(target, probabilities, class_weight, sample_weight, label_smoothing, plain)
         n_rows = order.shape[0] if order.shape[0] > 0 else x.shape[0]
         n_classes, n_features = weight.shape
         size = n_classes * n_features
@@ -438,60 +589,69 @@ def train_by_rows(loop: Loop) -> Callable[..., tuple[float, int]]:
         most = most_chunks(batch_size)
         blocks = np.empty((n_tasks, BLOCK_ROWS, n_features), np.float32)
         zs = np.empty((n_tasks, padded, BLOCK_ROWS), np.float32)
-        rows = np.empty((n_tasks, 4, BLOCK_ROWS), np.float32)
-        best = np.empty((n_tasks, BLOCK_ROWS), np.int32)
+        coefficients = np.empty((n_tasks, 0 if plain else n_classes, BLOCK_ROWS), np.float32)
+        rows = np.empty((n_tasks, 5, BLOCK_ROWS), np.float32)
+        distances = np.empty((n_tasks, BLOCK_ROWS), np.float64)
+        classes = np.empty((n_tasks, 2, BLOCK_ROWS), np.int32)
         partials = np.empty((most, padded * n_features), np.float32)
         bias_partials = np.empty((most, n_classes), np.float32)
-        losses_of, correct_of = np.empty(most, np.float64), np.empty(most, np.int64)
+        sums_of, batch_sums, sums = np.empty((most, 4)), np.empty(4), np.zeros(4)
         w, v = weight.reshape(size), v_weight.reshape(v_weight.size)
-        updating, loss, correct = grad_weight.size == 0, 0.0, 0
+        no_losses, updating = np.empty(0, np.float32), grad_weight.size == 0
         for begin in range(0, n_rows, batch_size):
             end = min(begin + batch_size, n_rows)
             n_chunks, chunk_rows = chunks_of(end - begin)
             for task in loop(n_tasks):
+                room = Room(
+                    blocks[task], zs[task], coefficients[task], rows[task], distances[task],
+                    classes[task],
+                )  # fmt: skip
                 for c in range(n_chunks * task // n_tasks, n_chunks * (task + 1) // n_tasks):
                     fill(partials[c], ZERO)
                     fill(bias_partials[c], ZERO)
-                    losses_of[c], correct_of[c] = 0.0, 0
+                    fill(sums_of[c], 0.0)
                     stop = min(begin + (c + 1) * chunk_rows, end)
                     for r in range(begin + c * chunk_rows, stop, BLOCK_ROWS):
-                        n, block_loss, block_correct = residuals(
-                            x, target, order, r, min(r + BLOCK_ROWS, stop), scale, weight, bias,
-                            blocks[task], zs[task], rows[task], best[task], bias_partials[c],
-                        )  # fmt: skip
+                        last = min(r + BLOCK_ROWS, stop)
+                        logits(x, order, r, last, scale, weight, bias, room.block, room.z)
+                        losses(terms, order, r, last, n_classes, room, no_losses, sums_of[c])
+                        n = residuals(last - r, room, plain, bias_partials[c])
                         grad = partials[c].reshape((padded, n_features))
-                        add_gradient(blocks[task], n, zs[task], grad)
-                        losses_of[c] += block_loss
-                        correct_of[c] += block_correct
+                        add_gradient(room.block, n, room.z, grad)
+                        if grad_input.size > 0:
+                            input_gradient(room.z, weight, scale, grad_input[r:last])
+            fill(batch_sums, 0.0)
+            add_sums(sums_of, n_chunks, batch_sums)
             for task in loop(n_tasks):
                 i, j = size * task // n_tasks, size * (task + 1) // n_tasks
                 reduce(partials, n_chunks, i, j)
                 if updating:
                     g = partials[0][i:j]
-                    update(w[i:j], g, v[i:j], end - begin, sgd.weight_decay, sgd, first)
+                    update(w[i:j], g, v[i:j], batch_sums[2], sgd.weight_decay, sgd, first)
             reduce(bias_partials, n_chunks, 0, n_classes)
             if updating:
                 g = bias_partials[0]
-                update(bias, g, v_bias, end - begin, sgd.bias_weight_decay, sgd, first)
+                update(bias, g, v_bias, batch_sums[2], sgd.bias_weight_decay, sgd, first)
             first = False
-            loss += total(losses_of, n_chunks)
-            correct += total(correct_of, n_chunks)
+            add(batch_sums, sums)
         if not updating:
             copy(partials[0], grad_weight.reshape(size))
             copy(bias_partials[0], grad_bias)
-        return loss, correct
+        return sums
 
     return train
 
 
-def train_by_tiles(loop: Loop) -> Callable[..., tuple[float, int]]:
+def train_by_tiles(loop: Loop) -> Callable[..., Array]:
     """The residuals of a span, chunk by chunk; then the gradient, TILE_FEATURES at a time over
     all rows of the span, for which they are gathered again."""
 
     def train(
-        x, target, order, scale, batch_size, weight, bias, v_weight, v_bias, sgd, first,
-        grad_weight, grad_bias, n_tasks,
+        x, target, probabilities, class_weight, sample_weight, label_smoothing, plain, order,
+        scale, batch_size, weight, bias, v_weight, v_bias, sgd, first, grad_weight, grad_bias,
+        grad_input, n_tasks,
     ):  # fmt: skip
+        terms = Terms(target, probabilities, class_weight, sample_weight, label_smoothing, plain)
         n_rows = order.shape[0] if order.shape[0] > 0 else x.shape[0]
         n_classes, n_features = weight.shape
         padded = divide_up(n_classes, CLASSES) * CLASSES
@@ -501,27 +661,37 @@ def train_by_tiles(loop: Loop) -> Callable[..., tuple[float, int]]:
         tile_blocks = np.zeros((n_tasks, BLOCK_ROWS, TILE_FEATURES), np.float32)
         most = most_chunks(min(batch_size, SPAN_ROWS))
         zs = np.empty((most, padded, BLOCK_ROWS), np.float32)
-        rows = np.empty((n_tasks, 4, BLOCK_ROWS), np.float32)
-        best = np.empty((n_tasks, BLOCK_ROWS), np.int32)
+        coefficients = np.empty((n_tasks, 0 if plain else n_classes, BLOCK_ROWS), np.float32)
+        rows = np.empty((n_tasks, 5, BLOCK_ROWS), np.float32)
+        distances = np.empty((n_tasks, BLOCK_ROWS), np.float64)
+        classes = np.empty((n_tasks, 2, BLOCK_ROWS), np.int32)
         grads = np.empty((n_tiles, padded, TILE_FEATURES), np.float32)
         bias_partials = np.empty((most, n_classes), np.float32)
         bias_sum = np.empty(n_classes, np.float32)
-        losses_of, correct_of = np.empty(most, np.float64), np.empty(most, np.int64)
-        updating, loss, correct = grad_weight.size == 0, 0.0, 0
+        sums_of, batch_sums, sums = np.empty((most, 4)), np.empty(4), np.zeros(4)
+        no_losses, updating = np.empty(0, np.float32), grad_weight.size == 0
         for begin in range(0, n_rows, batch_size):
             end = min(begin + batch_size, n_rows)
-            batch_loss = 0.0
+            fill(batch_sums, 0.0)
             for span in range(begin, end, SPAN_ROWS):
                 stop = min(span + SPAN_ROWS, end)
                 n_chunks, chunk_rows = chunks_of(stop - span)
                 for task in loop(n_tasks):
                     for c in range(n_chunks * task // n_tasks, n_chunks * (task + 1) // n_tasks):
-                        r = span + c * chunk_rows
-                        fill(bias_partials[c], ZERO)
-                        _, losses_of[c], correct_of[c] = residuals(
-                            x, target, order, r, min(r + chunk_rows, stop), scale, weight, bias,
-                            blocks[task], zs[c], rows[task], best[task], bias_partials[c],
+                        room = Room(
+                            blocks[task], zs[c], coefficients[task], rows[task], distances[task],
+                            classes[task],
                         )  # fmt: skip
+                        r = span + c * chunk_rows
+                        last = min(r + chunk_rows, stop)
+                        fill(bias_partials[c], ZERO)
+                        fill(sums_of[c], 0.0)
+                        logits(x, order, r, last, scale, weight, bias, room.block, room.z)
+                        losses(terms, order, r, last, n_classes, room, no_losses, sums_of[c])
+                        residuals(last - r, room, plain, bias_partials[c])
+                        if grad_input.size > 0:
+                            input_gradient(room.z, weight, scale, grad_input[r:last])
+                add_sums(sums_of, n_chunks, batch_sums)
                 for task in loop(n_tasks):
                     for tile in range(n_tiles * task // n_tasks, n_tiles * (task + 1) // n_tasks):
                         i = tile * TILE_FEATURES
@@ -537,7 +707,7 @@ def train_by_tiles(loop: Loop) -> Callable[..., tuple[float, int]]:
                             g = grads[tile, k][: w.shape[0]]
                             if updating:
                                 v = v_weight[k][i : i + TILE_FEATURES] if v_weight.size else v_bias
-                                update(w, g, v, end - begin, sgd.weight_decay, sgd, first)
+                                update(w, g, v, batch_sums[2], sgd.weight_decay, sgd, first)
                             else:
                                 copy(g, grad_weight[k][i : i + TILE_FEATURES])
                 reduce(bias_partials, n_chunks, 0, n_classes)
@@ -545,23 +715,25 @@ def train_by_tiles(loop: Loop) -> Callable[..., tuple[float, int]]:
                     copy(bias_partials[0], bias_sum)
                 else:
                     add(bias_partials[0], bias_sum)
-                batch_loss += total(losses_of, n_chunks)
-                correct += total(correct_of, n_chunks)
             if updating:
-                update(bias, bias_sum, v_bias, end - begin, sgd.bias_weight_decay, sgd, first)
+                update(bias, bias_sum, v_bias, batch_sums[2], sgd.bias_weight_decay, sgd, first)
             first = False
-            loss += batch_loss
+            add(batch_sums, sums)
         if not updating:
             copy(bias_sum, grad_bias)
-        return loss, correct
+        return sums
 
     return train
 
 
-def score(loop: Loop) -> Callable[..., tuple[float, int]]:
+def score(loop: Loop) -> Callable[..., Array]:
     """Losses of all rows, or where there is room for them their logits."""
 
-    def score(x, target, scale, weight, bias, out, n_tasks):
+    def score(
+        x, target, probabilities, class_weight, sample_weight, label_smoothing, plain, scale,
+        weight, bias, logits_out, losses_out, n_tasks,
+    ):  # fmt: skip
+        terms = Terms(target, probabilities, class_weight, sample_weight, label_smoothing, plain)
         n_rows, n_features = x.shape
         n_classes = weight.shape[0]
         padded = divide_up(n_classes, CLASSES) * CLASSES
@@ -569,29 +741,30 @@ def score(loop: Loop) -> Callable[..., tuple[float, int]]:
         width = min(n_features, BLOCK_FEATURES)
         blocks = np.empty((n_tasks, BLOCK_ROWS, width), np.float32)
         zs = np.empty((n_tasks, padded, BLOCK_ROWS), np.float32)
-        rows = np.empty((n_tasks, 4, BLOCK_ROWS), np.float32)
-        best = np.empty((n_tasks, BLOCK_ROWS), np.int32)
-        losses_of, correct_of = np.zeros(MAX_CHUNKS, np.float64), np.zeros(MAX_CHUNKS, np.int64)
+        coefficients = np.empty((n_tasks, 0 if plain else n_classes, BLOCK_ROWS), np.float32)
+        rows = np.empty((n_tasks, 5, BLOCK_ROWS), np.float32)
+        distances = np.empty((n_tasks, BLOCK_ROWS), np.float64)
+        classes = np.empty((n_tasks, 2, BLOCK_ROWS), np.int32)
+        sums_of, sums = np.zeros((MAX_CHUNKS, 4)), np.zeros(4)
         n_chunks, chunk_rows = chunks_of(n_rows)
         for task in loop(n_tasks):
+            room = Room(
+                blocks[task], zs[task], coefficients[task], rows[task], distances[task],
+                classes[task],
+            )  # fmt: skip
             for c in range(n_chunks * task // n_tasks, n_chunks * (task + 1) // n_tasks):
                 stop = min((c + 1) * chunk_rows, n_rows)
                 for r in range(c * chunk_rows, stop, BLOCK_ROWS):
                     last = min(r + BLOCK_ROWS, stop)
-                    if out.size > 0:
-                        z = zs[task]
-                        logits(x, order, r, last, scale, weight, bias, blocks[task], z)
+                    logits(x, order, r, last, scale, weight, bias, room.block, room.z)
+                    if logits_out.size > 0:
                         for i in range(last - r):
                             for k in range(n_classes):
-                                out[r + i, k] = z[k, i]
+                                logits_out[r + i, k] = room.z[k, i]
                     else:
-                        _, loss, correct = losses(
-                            x, target, order, r, last, scale, weight, bias, blocks[task], zs[task],
-                            rows[task], best[task],
-                        )  # fmt: skip
-                        losses_of[c] += loss
-                        correct_of[c] += correct
-        return total(losses_of, n_chunks), total(correct_of, n_chunks)
+                        losses(terms, order, r, last, n_classes, room, losses_out, sums_of[c])
+        add_sums(sums_of, n_chunks, sums)
+        return sums
 
     return score
 
@@ -602,7 +775,7 @@ def softmax(loop: Loop) -> Callable[..., None]:
     def softmax(x, log, out, n_tasks):
         n_rows, n_classes = x.shape
         zs = np.empty((n_tasks, n_classes, BLOCK_ROWS), np.float32)
-        rows = np.empty((n_tasks, 4, BLOCK_ROWS), np.float32)
+        rows = np.empty((n_tasks, 5, BLOCK_ROWS), np.float32)
         best = np.empty((n_tasks, BLOCK_ROWS), np.int32)
         n_chunks, chunk_rows = chunks_of(n_rows)
         for task in loop(n_tasks):

@@ -78,7 +78,7 @@ def _sums(logits: Array, losses: Array, terms: LossTerms) -> Sums:
 
 
 def _add(a: Sums, b: Sums) -> Sums:
-    return Sums(*(x + y for x, y in zip(a, b, strict=True)))
+    return Sums(a.loss + b.loss, a.correct + b.correct, a.weight + b.weight, a.count + b.count)
 
 
 def _forward_loss(

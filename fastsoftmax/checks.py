@@ -151,7 +151,7 @@ class LossTerms(NamedTuple):
         """What the mean loss over all rows divides by."""
         if self.target is None:
             assert self.probabilities is not None
-            each = np.ones(len(self.probabilities))
+            each: Array = np.ones(len(self.probabilities))
         elif self.plain:
             return len(self.target)
         else:
@@ -160,7 +160,7 @@ class LossTerms(NamedTuple):
         return float((each if self.sample_weight is None else each * self.sample_weight).sum())
 
 
-def _float_vector(name: str, value: Any, n: int, of: str, dtype: np.dtype[Any]) -> Array:
+def float_vector(name: str, value: Any, n: int, of: str, dtype: np.dtype[Any]) -> Array:
     """`value` as n finite numbers of that dtype; others are copied."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
@@ -171,6 +171,14 @@ def _float_vector(name: str, value: Any, n: int, of: str, dtype: np.dtype[Any]) 
         array = np.ascontiguousarray(array, dtype)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite in {dtype}, got {array[~np.isfinite(array)][0]}")
+    return array
+
+
+def weights(name: str, value: Any, n: int, of: str) -> Array:
+    """`value` as n finite float32 numbers >= 0."""
+    array = float_vector(name, value, n, of, np.dtype(np.float32))
+    if (array < 0).any():
+        raise ValueError(f"{name} must be >= 0, got {array[array < 0][0]}")
     return array
 
 
@@ -197,11 +205,11 @@ def loss_terms(
     if criterion is not None:
         smoothing = float(criterion.label_smoothing)
         if criterion.class_weight is not None:
-            class_weight = _float_vector(
+            class_weight = float_vector(
                 "class_weight", criterion.class_weight, n_classes, "classes", dtype
             )
     if sample_weight is not None:
-        sample_weight = _float_vector("sample_weight", sample_weight, n_rows, "rows", dtype)
+        sample_weight = float_vector("sample_weight", sample_weight, n_rows, "rows", dtype)
     plain = (
         probabilities is None
         and class_weight is None

@@ -97,6 +97,12 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--nesterov", action="store_true", help="Nesterov momentum")
     parser.add_argument("--weight-decay", type=float, default=0.0, help="L2 penalty (%(default)s)")
+    parser.add_argument(
+        "--class-weight", choices=["balanced"], help="rare classes weigh more: n / (K * count)"
+    )
+    parser.add_argument(
+        "--label-smoothing", type=float, default=0.0, help="in [0, 1] (%(default)s)"
+    )
     parser.add_argument("--no-shuffle", action="store_true", help="take the rows as they come")
     parser.add_argument(
         "--seed", type=int, default=0, help="of initial weight and shuffling (%(default)s)"
@@ -155,6 +161,8 @@ def _train(args: argparse.Namespace) -> None:
         dampening=args.dampening,
         nesterov=args.nesterov,
         weight_decay=args.weight_decay,
+        class_weight=args.class_weight,
+        label_smoothing=args.label_smoothing,
         shuffle=not args.no_shuffle,
         seed=args.seed,
         init_std=args.init_std,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 
+from .loss import Sums
+
 __all__ = ["History"]
 
 
@@ -11,8 +13,10 @@ __all__ = ["History"]
 class History:
     """What was measured in each epoch, one entry an epoch.
 
-    Losses are means over the rows. Those of training are gathered in the pass that trains, each
-    batch before its update, as the book does it.
+    Losses are means over the rows, and accuracies the share of them predicted right. Those of
+    training are gathered in the pass that trains, each batch before its update, as the book does
+    it; where rows or classes have weights, the loss is the weighted mean. Ignored rows have no
+    part in either.
     """
 
     lr: list[float] = field(default_factory=list)
@@ -27,18 +31,18 @@ class History:
     def __len__(self) -> int:
         return len(self.lr)
 
-    def add_training(self, lr: float, loss: float, correct: int, n: int, seconds: float) -> None:
-        """Adds a pass over n rows: their summed loss and correct predictions."""
+    def add_training(self, lr: float, sums: Sums, n: int, seconds: float) -> None:
+        """Adds what a pass over n rows summed up."""
         self.lr.append(lr)
-        self.train_loss.append(loss / n)
-        self.train_accuracy.append(correct / n)
+        self.train_loss.append(sums.loss / sums.weight)
+        self.train_accuracy.append(sums.correct / sums.count)
         self.seconds.append(seconds)
         self.samples_per_second.append(n / seconds)
 
-    def add_test(self, loss: float, correct: int, n: int, seconds: float) -> None:
-        """Adds an evaluation on n rows: their summed loss and correct predictions."""
-        self.test_loss.append(loss / n)
-        self.test_accuracy.append(correct / n)
+    def add_test(self, sums: Sums, seconds: float) -> None:
+        """Adds what an evaluation summed up."""
+        self.test_loss.append(sums.loss / sums.weight)
+        self.test_accuracy.append(sums.correct / sums.count)
         self.eval_seconds.append(seconds)
 
     def to_dict(self) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -59,6 +60,12 @@ class CrossEntropy:
             ) from None
         if not in_range:
             raise ValueError(f"label_smoothing must be in [0, 1], got {self.label_smoothing!r}")
+        try:
+            operator.index(self.ignore_index)
+        except TypeError:
+            raise TypeError(
+                f"ignore_index must be an integer, got {self.ignore_index!r}"
+            ) from None
 
 
 class Sums(NamedTuple):
@@ -67,4 +74,4 @@ class Sums(NamedTuple):
     loss: float  # the losses of the rows
     correct: int  # rows whose first largest logit is the target's, or where targets are largest
     weight: float  # what a mean loss divides by: the number of rows, where nothing weighs them
-    count: int  # rows that were not ignored
+    count: int  # type: ignore[assignment]  # rows that were not ignored

@@ -152,24 +152,42 @@ class LinearClassifier:
             raise ValueError(f"label {label!r} is none of the classes {self.classes.tolist()}")
         return index.astype(np.int32)
 
-    def evaluate(self, x: Any, y: Any) -> Evaluation:
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Evaluation:
         """Mean loss and accuracy on rows `x` with labels `y`.
+
+        With a `sample_weight` (N,), finite and >= 0, both are weighted means.
 
         Raises
         ------
         ValueError
-            There are no rows, or a label is none of the classes.
+            There are no rows, or all have weight 0; a label is none of the classes.
         """
         x = np.asarray(x)
         checks.not_empty(len(x))
-        sums = get_backend().evaluate(
-            x, self.encode(y), self.weight, self.bias, scale=self._scale_for(x)
+        target = self.encode(y)
+        weights = (
+            None
+            if sample_weight is None
+            else checks.weights("sample_weight", sample_weight, len(x), "rows")
         )
-        return Evaluation(sums.loss / len(x), sums.correct / len(x))
+        sums = get_backend().evaluate(
+            x,
+            target,
+            self.weight,
+            self.bias,
+            sample_weight=weights,
+            scale=self._scale_for(x),
+        )
+        if not sums.weight > 0:
+            raise ValueError("sample_weight must be > 0 somewhere, got only 0")
+        if weights is None:
+            return Evaluation(sums.loss / sums.weight, sums.correct / sums.count)
+        right = self.decision_function(x).argmax(axis=1) == target
+        return Evaluation(sums.loss / sums.weight, float(np.average(right, weights=weights)))
 
-    def score(self, x: Any, y: Any) -> float:
-        """Accuracy on rows `x` with labels `y`."""
-        return self.evaluate(x, y).accuracy
+    def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy on rows `x` with labels `y`, weighted as in `evaluate`."""
+        return self.evaluate(x, y, sample_weight).accuracy
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the model to a safetensors file, all of it or nothing.

@@ -20,9 +20,11 @@ from .backends import get_backend
 from .checks import Array
 from .datasets import Dataset, load_dataset
 from .history import History
+from .loss import CrossEntropy
 from .model import LinearClassifier
 from .optim import SGD, Schedule, Velocity
 from .threads import check_num_threads
+from .weighting import class_weights, ignored, targets
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,6 +77,10 @@ def train(
     dampening: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    class_weight: Any = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: Any = None,
     shuffle: bool = True,
     seed: int | None = 0,
     init_std: float = 0.01,
@@ -90,7 +96,8 @@ def train(
         A name for `load_dataset`; or rows X, (N, D) or (N, H, W) and the like, float32 or uint8
         (pixels, scaled by 1/255), C-contiguous, and labels y, (N,) integers, booleans or strings.
     validation_data : (X, y), optional
-        Evaluated after each epoch. A dataset brings its own test part.
+        Evaluated after each epoch by the plain loss and accuracy: no weights, no smoothing; rows
+        to ignore are ignored. A dataset brings its own test part.
     batch_size : int
         Rows of a step; the last step of an epoch takes what is left.
     epochs : int
@@ -98,6 +105,18 @@ def train(
         Learning rate, or a function of the epoch (from 0) that returns it: see `optim`.
     momentum, dampening, nesterov, weight_decay
         As in `SGD`, which is as in ``torch.optim.SGD``.
+    class_weight : mapping, array_like of shape (K,), or "balanced", optional
+        The weight of each label, 1 for one that is not in the mapping; weights in the order of
+        the model's classes (sorted, if they come of y); or, as in scikit-learn, ``n / (K *
+        count)`` for a class of ``count`` out of ``n`` rows. >= 0.
+    sample_weight : array_like, shape (N,), optional
+        The weight of each row. >= 0. Each batch is normalised by itself: its loss is the sum over
+        its rows of weight times loss, over the sum of their weights, as PyTorch has the mean with
+        class weights. A weight here is a class weight times a sample weight.
+    label_smoothing : float
+        In [0, 1]: the part of each target that all classes share, as in `linear_cross_entropy`.
+    ignore_index : label, optional
+        Rows of this label count for nothing, and it is no class if the classes come of y.
     shuffle : bool
         Whether each epoch takes the rows in a new random order.
     seed : int or None
@@ -150,7 +169,7 @@ def train(
     ]
     steps = get_backend(backend)
 
-    x, y, classes, class_names, name, test = _load(data, validation_data)
+    x, y, classes, class_names, name, test = _load(data, validation_data, ignore_index)
     x = checks.rows(x)
     checks.not_empty(len(x))
     rng = np.random.default_rng(seed)
@@ -158,7 +177,9 @@ def train(
     settings: dict[str, Any] = {
         "data": name, "batch_size": batch_size, "epochs": epochs, "lr": [s.lr for s in sgds],
         "momentum": momentum, "dampening": dampening, "nesterov": nesterov,
-        "weight_decay": weight_decay, "shuffle": shuffle, "seed": seed, "init_std": init_std,
+        "weight_decay": weight_decay, "class_weight": None,
+        "sample_weight": sample_weight is not None, "label_smoothing": label_smoothing,
+        "ignore_index": ignore_index, "shuffle": shuffle, "seed": seed, "init_std": init_std,
     }  # fmt: skip
     model = LinearClassifier(
         weight,
@@ -167,11 +188,20 @@ def train(
         class_names=class_names,
         settings=settings,
     )
-    target = checks.targets(model.encode(y), len(x), len(classes))
+    target = targets(model, y, ignore_index)
+    if sample_weight is not None:
+        sample_weight = checks.weights("sample_weight", sample_weight, len(x), "rows")
+    criterion = CrossEntropy(class_weights(class_weight, model, target), label_smoothing)
+    terms = checks.loss_terms(target, criterion, sample_weight, x, model.weight)
+    if not terms.total_weight() > 0:
+        raise ValueError("no row counts for anything: all are ignored, or have weight 0")
+    if criterion.class_weight is not None:
+        model.settings["class_weight"] = criterion.class_weight.tolist()
     if test is not None:
         test_x = checks.rows(test[0], x.shape[1])
-        checks.not_empty(len(test_x), "the validation data")
-        test_target = checks.targets(model.encode(test[1]), len(test_x), len(classes))
+        test_target = targets(model, test[1], ignore_index)
+        checks.loss_terms(test_target, CrossEntropy(), None, test_x, model.weight)
+        checks.not_empty(int(np.count_nonzero(test_target >= 0)), "the validation data")
     velocity = Velocity.of(model.weight, model.bias) if momentum else None
 
     result = TrainResult(model, History(), name, steps.name)
@@ -179,7 +209,7 @@ def train(
     try:
         for sgd in sgds:
             start = time.perf_counter()
-            loss, correct, *_ = steps.train_epoch(
+            sums = steps.train_epoch(
                 x,
                 target,
                 rng.permutation(len(x)) if shuffle else None,
@@ -188,22 +218,24 @@ def train(
                 model.bias,
                 sgd,
                 velocity,
+                criterion=criterion,
+                sample_weight=sample_weight,
                 scale=checks.default_scale(x.dtype),
                 num_threads=num_threads,
             )
             trained = time.perf_counter()
             if test is not None:
-                test_loss, test_correct, *_ = steps.evaluate(
+                test_sums = steps.evaluate(
                     test_x,
                     test_target,
                     model.weight,
                     model.bias,
+                    criterion=CrossEntropy(),
                     scale=checks.default_scale(test_x.dtype),
                     num_threads=num_threads,
                 )
-                evaluated = time.perf_counter()
-                result.history.add_test(test_loss, test_correct, len(test_x), evaluated - trained)
-            result.history.add_training(sgd.lr, loss, correct, len(x), trained - start)
+                result.history.add_test(test_sums, time.perf_counter() - trained)
+            result.history.add_training(sgd.lr, sums, len(x), trained - start)
             show(result.history)
     except KeyboardInterrupt:
         result.interrupted = True
@@ -213,7 +245,9 @@ def train(
 
 
 def _load(
-    data: str | Dataset | tuple[Any, Any], validation_data: tuple[Any, Any] | None
+    data: str | Dataset | tuple[Any, Any],
+    validation_data: tuple[Any, Any] | None,
+    ignore_index: Any,
 ) -> tuple[Any, Any, Array, tuple[str, ...] | None, str, tuple[Any, Any] | None]:
     """Rows, labels, classes, their names, the name of the data, and the test pair."""
     if isinstance(data, str):
@@ -228,7 +262,7 @@ def _load(
         return data.train_images, data.train_labels, classes, data.class_names, data.name, test
     x, y = _pair("data", data)
     y = checks.labels(y)
-    classes = np.unique(y)
+    classes = np.unique(y[~ignored(y, ignore_index)])
     if len(classes) < 2:
         raise ValueError(f"labels must be of at least 2 classes, got {classes.tolist()}")
     return x, y, classes, None, "arrays", validation_data

@@ -24,8 +24,10 @@ except ImportError:  # built without the extension
 BUILT_ISAS = _cython.built_isas() if _cython else []
 
 
-def _not_available(name):
-    """Skips the test, or fails it where FASTSOFTMAX_EXPECT_BACKENDS names this backend."""
+def _need_backend(name):
+    """Skips the test without this backend, or fails it if FASTSOFTMAX_EXPECT_BACKENDS has it."""
+    if name in backends.available_backends():
+        return
     message = f"backend {name} is not available here"
     if name in os.environ.get("FASTSOFTMAX_EXPECT_BACKENDS", "").split(","):
         pytest.fail(f"{message}, and is expected")
@@ -64,13 +66,18 @@ def _implementations():
 def backend(request):
     """Each backend, the C one once for each instruction set."""
     name, isa = request.param
-    if name not in backends.available_backends():
-        _not_available(name)
+    _need_backend(name)
     if isa is None:
         yield backends.get_backend(name)
     else:
         with _selected(isa):
             yield _cython
+
+
+@pytest.fixture
+def need_backend():
+    """``need_backend(name)`` for a test that is skipped, or fails, where there is none."""
+    return _need_backend
 
 
 @pytest.fixture(params=[np.float32, np.uint8], ids=["float32", "uint8"])

@@ -22,9 +22,8 @@ def test_order():
         (["fastsoftmax._cython"], "numba numba numpy"),
     ],
 )
-def test_the_best_available(hidden, expected, run_python):
-    if "numba" in expected:
-        pytest.importorskip("numba")
+def test_the_best_available(hidden, expected, need_backend, run_python):
+    need_backend(expected.split()[0])
     result = run_python(HIDE.format(hidden) + SAY, FASTSOFTMAX_BACKEND="")
     assert (result.stdout, result.stderr) == (expected + "\n", "")
 

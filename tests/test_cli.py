@@ -144,14 +144,16 @@ def test_train_writes_what_it_is_asked_for(run, npz, trained, tmp_path):
 def test_every_option_reaches_the_training(run, npz, data, tmp_path):
     code, _, err = run(
         "train", "--data", npz, "--epochs", 2, "--batch-size", 100, "--lr", 0.05,
-        "--momentum", 0.9, "--nesterov", "--weight-decay", 0.01, "--no-shuffle", "--seed", 3,
+        "--momentum", 0.9, "--nesterov", "--weight-decay", 0.01, "--class-weight", "balanced",
+        "--label-smoothing", 0.1, "--no-shuffle", "--seed", 3,
         "--init-std", 0.5, "--backend", "numpy", "--num-threads", 1, "--save", tmp_path / "m",
         "--json", tmp_path / "j",
     )  # fmt: skip
     assert (code, err) == (0, [])
     result = fs.train(
         data, epochs=2, batch_size=100, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01,
-        shuffle=False, seed=3, init_std=0.5, backend="numpy",
+        class_weight="balanced", label_smoothing=0.1, shuffle=False, seed=3, init_std=0.5,
+        backend="numpy",
     )  # fmt: skip
     loaded = fs.LinearClassifier.load(tmp_path / "m")
     assert loaded.weight.tobytes() == result.model.weight.tobytes()
@@ -187,7 +189,8 @@ def test_the_defaults_are_those_of_the_function(run, npz, monkeypatch):
     (options,) = asked
     parameters = inspect.signature(fs.train).parameters
     assert {name: parameters[name].default for name in options} == options
-    assert set(parameters) - set(options) == {"data", "validation_data", "progress"}
+    no_option = {"data", "validation_data", "sample_weight", "ignore_index", "progress"}
+    assert set(parameters) - set(options) == no_option
 
 
 def test_train_on_flat_float32_rows(run, data, tmp_path):
@@ -354,7 +357,8 @@ def test_help(capsys):
         (
             "train",
             "--data --epochs --batch-size --lr --momentum --dampening --nesterov --weight-decay "
-            "--no-shuffle --seed --init-std --backend --num-threads --save --plot --json",
+            "--class-weight --label-smoothing --no-shuffle --seed --init-std --backend "
+            "--num-threads --save --plot --json",
         ),
         ("evaluate", "--data"),
         ("predict", "--data --count --plot"),

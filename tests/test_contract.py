@@ -490,6 +490,132 @@ BAD = {
         "scale must be finite in float32, got -inf",
     ),
     "scale None": ("scale", lambda a: None, TypeError, "scale must be a number, got None"),
+    "target of probabilities of another K": (
+        "target",
+        lambda a: np.ones((6, 3), np.float32),
+        ValueError,
+        "target must have shape (6, 4) where it is probabilities, got (6, 3)",
+    ),
+    "target of probabilities of another N": (
+        "target",
+        lambda a: np.ones((5, 4)),
+        ValueError,
+        "target must have shape (6, 4) where it is probabilities, got (5, 4)",
+    ),
+    "target -1 that another index does not ignore": (
+        "target",
+        lambda a: np.array([-100, 0, 1, 2, -1, 4]),
+        ValueError,
+        "target[4] is -1, expected 0 <= target < 4 (n_classes), or ignore_index=-100",
+    ),
+    "criterion a dict": (
+        "criterion",
+        lambda a: {"label_smoothing": 0.1},
+        TypeError,
+        "criterion must be a CrossEntropy, got dict",
+    ),
+    "class_weight of another K": (
+        "criterion",
+        lambda a: CrossEntropy(np.ones(3)),
+        ValueError,
+        "class_weight must have shape (4,) as there are classes, got (3,)",
+    ),
+    "class_weight of strings": (
+        "criterion",
+        lambda a: CrossEntropy(np.array(["1", "2", "3", "4"])),
+        TypeError,
+        "class_weight must be an array of numbers",
+    ),
+    "class_weight NaN": (
+        "criterion",
+        lambda a: CrossEntropy(np.array([1, np.nan, 1, 1])),
+        ValueError,
+        "class_weight must be finite in float32, got nan",
+    ),
+    "class_weight beyond float32": (
+        "criterion",
+        lambda a: CrossEntropy(np.array([1, 1, 1, 1e39])),
+        ValueError,
+        "class_weight must be finite in float32, got inf",
+    ),
+    "sample_weight of another N": (
+        "sample_weight",
+        lambda a: np.ones(5),
+        ValueError,
+        "sample_weight must have shape (6,) as there are rows, got (5,)",
+    ),
+    "sample_weight of two dimensions": (
+        "sample_weight",
+        lambda a: np.ones((6, 1)),
+        ValueError,
+        "got (6, 1)",
+    ),
+    "sample_weight of complex numbers": (
+        "sample_weight",
+        lambda a: np.ones(6, complex),
+        TypeError,
+        "sample_weight must be an array of numbers, got complex128",
+    ),
+    "sample_weight infinite": (
+        "sample_weight",
+        lambda a: np.array([1, 1, 1, -np.inf, 1, 1]),
+        ValueError,
+        "sample_weight must be finite in float32, got -inf",
+    ),
+    "grad_input a list": (
+        "grad_input",
+        lambda a: a["x"].tolist(),
+        TypeError,
+        "grad_input must be an array of float32, got list",
+    ),
+    "grad_input of float64": (
+        "grad_input",
+        lambda a: np.zeros((N, D)),
+        TypeError,
+        "grad_input must be an array of float32, got float64",
+    ),
+    "grad_input of another shape": (
+        "grad_input",
+        lambda a: np.zeros((D, N), np.float32),
+        ValueError,
+        "grad_input must have shape (6, 3), got (3, 6)",
+    ),
+    "grad_input in Fortran order": (
+        "grad_input",
+        lambda a: np.asfortranarray(np.zeros((N, D), np.float32)),
+        ValueError,
+        "grad_input must be C-contiguous",
+    ),
+    "grad_input read-only": (
+        "grad_input",
+        lambda a: read_only(a["x"]),
+        ValueError,
+        "grad_input is read-only, and would be written to",
+    ),
+    "losses of float16": (
+        "losses",
+        lambda a: np.zeros(N, np.float16),
+        TypeError,
+        "losses must be an array of float32, got float16",
+    ),
+    "losses of another shape": (
+        "losses",
+        lambda a: np.zeros((N, 1), np.float32),
+        ValueError,
+        "losses must have shape (6,), got (6, 1)",
+    ),
+    "losses strided": (
+        "losses",
+        lambda a: strided(np.zeros(N, np.float32)),
+        ValueError,
+        "losses must be C-contiguous",
+    ),
+    "losses read-only": (
+        "losses",
+        lambda a: read_only(np.zeros(N, np.float32)),
+        ValueError,
+        "losses is read-only",
+    ),
     "num_threads 0": ("num_threads", lambda a: 0, ValueError, "must be >= 1, got 0"),
     "num_threads -1": ("num_threads", lambda a: -1, ValueError, "must be >= 1, got -1"),
     "num_threads 1.5": ("num_threads", lambda a: 1.5, TypeError, "got 1.5"),
@@ -565,10 +691,12 @@ def complaint(backend, function, given):
 @pytest.mark.parametrize("function, parameter, bad, exception, words", list(bad_cases()))
 def test_bad_arguments(function, parameter, bad, exception, words, backend):
     given = arguments(MOMENTUM)
+    given["grad_input"] = np.zeros((N, D), np.float32)
+    given["losses"] = np.zeros(N, np.float32)
     given[parameter] = bad(given)
     if len(given["x"]) == 0:
         given |= {"target": given["target"][:0], "order": None}
-    watched = [given["weight"], given["bias"]]
+    watched = [given["weight"], given["bias"], given["grad_input"], given["losses"]]
     if isinstance(given["velocity"], Velocity):
         watched += [given["velocity"].weight, given["velocity"].bias]
     before = [np.array(array, copy=True) for array in watched]

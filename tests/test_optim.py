@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import SGD, Velocity, optim
+from fastsoftmax import Velocity, optim
+from fastsoftmax.optim import SGD
 
 NAN, INF = math.nan, math.inf
 

@@ -1,0 +1,229 @@
+"""The fused linear cross-entropy of one (K, D) weight: from array-likes to calls of a backend."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import checks
+from .checks import FLOATS, Array
+from .functional import backend_for
+from .logits import check_no_index, mean
+from .loss import CrossEntropy
+
+__all__ = [
+    "LinearCrossEntropyGrad",
+    "criterion_of",
+    "gradients",
+    "kept_weight",
+    "loss",
+    "row_factors",
+    "scale",
+]
+
+
+class LinearCrossEntropyGrad(NamedTuple):
+    """What `linear_cross_entropy_grad` returns."""
+
+    loss: Any  # as linear_cross_entropy returns it
+    grad_weight: Array  # as linear_weight
+    grad_bias: Array | None  # as linear_bias; None without it
+    grad_input: Array | None  # as input; None where it was not asked for
+
+
+def loss(
+    input: Any,
+    linear_weight: Any,
+    target: Any,
+    *,
+    linear_bias: Any,
+    reduction: str,
+    weight: Any,
+    ignore_index: int | None,
+    label_smoothing: float,
+    num_threads: int | None,
+    out: Array | None = None,
+) -> Any:
+    """`linear_cross_entropy`, but for its K-dimensional form."""
+    x, w, target, b, criterion = _arguments(
+        input, linear_weight, target, linear_bias, weight, ignore_index, label_smoothing
+    )
+    losses = None
+    if reduction == "none":
+        shape = np.shape(input)[:-1]
+        losses = np.empty(shape, w.dtype)
+        if out is not None:
+            losses = checks.output("out", out, shape, w.dtype)
+        losses = losses.reshape(-1)
+    sums = backend_for(w).evaluate(
+        x, target, w, b, criterion=criterion, num_threads=num_threads, losses=losses
+    )
+    if losses is not None:
+        return losses.reshape(shape)[()] if out is None else out
+    return sums.loss if reduction == "sum" else mean(sums.loss, sums.weight)
+
+
+def gradients(
+    input: Any,
+    linear_weight: Any,
+    target: Any,
+    *,
+    linear_bias: Any,
+    reduction: str,
+    weight: Any,
+    ignore_index: int | None,
+    label_smoothing: float,
+    num_threads: int | None,
+    grad_output: Any,
+    grad_input: bool,
+) -> LinearCrossEntropyGrad:
+    """`linear_cross_entropy_grad`, but for its K-dimensional form."""
+    x, w, target, b, criterion = _arguments(
+        input, linear_weight, target, linear_bias, weight, ignore_index, label_smoothing
+    )
+    backend = backend_for(w)
+    factors, factor = row_factors(grad_output, reduction, np.shape(input)[:-1], w.dtype)
+
+    result: Any
+    d_x = np.empty_like(x) if grad_input else None
+    if len(x):
+        result, d_w, d_b = backend.loss_and_grad(
+            x,
+            target,
+            w,
+            b,
+            criterion=criterion,
+            sample_weight=factors,
+            num_threads=num_threads,
+            grad_input=d_x,
+        )
+    else:
+        result, d_w, d_b = 0.0, np.zeros_like(w), np.zeros_like(b)
+    if reduction == "none" or len(x) == 0:
+        losses = np.empty(len(x), w.dtype)
+        backend.evaluate(
+            x, target, w, b, criterion=criterion, num_threads=num_threads, losses=losses
+        )
+    divisor = 1.0
+    if reduction == "none":
+        result = losses.reshape(np.shape(input)[:-1])[()]
+    elif reduction == "mean":
+        n, total = kept_weight(target, criterion, len(w))
+        result = mean(result, total)
+        divisor = total if n else 1.0  # where nothing has a part in it, gradients stay 0
+    scale((d_w, d_b, d_x), factor, divisor, target, ignore_index)
+    return LinearCrossEntropyGrad(
+        result,
+        d_w,
+        None if linear_bias is None else d_b,
+        None if d_x is None else d_x.reshape(np.shape(input)),
+    )
+
+
+def _arguments(
+    input: Any,
+    linear_weight: Any,
+    target: Any,
+    linear_bias: Any,
+    weight: Any,
+    ignore_index: int | None,
+    label_smoothing: float,
+) -> tuple[Array, Array, Array, Array, CrossEntropy]:
+    """x (B, D), weight, target, bias and criterion, as a backend takes them."""
+    x, w, target = np.asarray(input), np.asarray(linear_weight), np.asarray(target)
+    if x.dtype not in FLOATS:
+        raise TypeError(
+            f"input must be float32 or float64, got {x.dtype}; convert it once with "
+            f"input.astype(np.float32)"
+        )
+    if x.ndim not in (1, 2):
+        raise ValueError(f"input must be (B, D) or (D,), got shape {x.shape}")
+    if w.ndim != 2 or len(w) < 2:
+        raise ValueError(
+            f"linear_weight must be (K, D) or (K, d1, ..., D), K >= 2, got shape {w.shape}"
+        )
+    if x.shape[-1] != w.shape[1]:
+        raise ValueError(f"input has {x.shape[-1]} features, and linear_weight {w.shape[1]}")
+    b = np.zeros(len(w), x.dtype) if linear_bias is None else np.asarray(linear_bias)
+    if b.shape != (len(w),):
+        raise ValueError(f"linear_bias must have shape ({len(w)},), got {b.shape}")
+    for name, array in (("linear_weight", w), ("linear_bias", b)):
+        if array.dtype != x.dtype:
+            raise TypeError(f"{name} must be {x.dtype} as input, got {array.dtype}")
+    if target.shape == (*x.shape[:-1], len(w)) and target.dtype.kind == "f":
+        if ignore_index is not None:
+            check_no_index(ignore_index)
+    elif target.shape != x.shape[:-1]:
+        raise ValueError(
+            f"target must have shape {x.shape[:-1]}, or {(*x.shape[:-1], len(w))} where it is "
+            f"probabilities, got {target.shape} of {target.dtype}"
+        )
+    criterion = criterion_of(w, weight, ignore_index, label_smoothing)
+    if x.ndim == 1:
+        x, target = x[None], target[None]
+    return (
+        np.ascontiguousarray(x),
+        np.ascontiguousarray(w),
+        target,
+        np.ascontiguousarray(b),
+        criterion,
+    )
+
+
+def criterion_of(
+    w: Array, weight: Any, ignore_index: int | None, label_smoothing: float
+) -> CrossEntropy:
+    if weight is not None:
+        weight = checks.float_vector("weight", weight, len(w), "classes", w.dtype)
+    return CrossEntropy(weight, label_smoothing, -100 if ignore_index is None else ignore_index)
+
+
+def row_factors(
+    grad_output: Any, reduction: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> tuple[Array | None, float]:
+    """What the gradient of each row is multiplied by, and of all of them."""
+    if grad_output is None:
+        return None, 1.0
+    if reduction != "none":
+        return None, checks.finite("grad_output", grad_output)
+    if np.shape(grad_output) != shape:
+        raise ValueError(
+            f"grad_output must have shape {shape} as the losses, got {np.shape(grad_output)}"
+        )
+    flat = np.reshape(grad_output, -1)
+    return checks.float_vector("grad_output", flat, len(flat), "rows", dtype), 1.0
+
+
+def kept_weight(target: Array, criterion: CrossEntropy, n_classes: int) -> tuple[int, float]:
+    """Losses that are not ignored, and what their mean divides by, for checked targets."""
+    if target.dtype.kind == "f":
+        n = target.size // n_classes
+        return n, n
+    kept = target != criterion.ignore_index
+    n = int(np.count_nonzero(kept))
+    if criterion.class_weight is None:
+        return n, n
+    return n, float(criterion.class_weight[target[kept]].sum(dtype=np.float64))
+
+
+def scale(
+    gradients: tuple[Array, Array, Array | None],
+    factor: float,
+    divisor: float,
+    target: Array,
+    ignore_index: int | None,
+) -> None:
+    """Gradients of a sum become those of a mean, in place; the last is that of the input."""
+    for gradient in gradients:
+        if gradient is None:
+            continue
+        if divisor != 1:
+            with np.errstate(divide="ignore", invalid="ignore"):  # what IEEE 754 has for g / 0
+                gradient /= divisor
+        if factor != 1:
+            gradient *= factor
+    d_x = gradients[2]
+    if divisor == 0 and d_x is not None:  # ignored rows have no part in what is NaN then
+        ignored = target == (-100 if ignore_index is None else ignore_index)
+        d_x[ignored.reshape(len(target), -1).all(axis=1)] = 0

@@ -1,0 +1,63 @@
+"""What classes and rows count for in training: weights of classes, labels to ignore."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from . import checks
+from .checks import Array
+from .loss import CrossEntropy
+from .model import LinearClassifier
+
+__all__ = ["class_weights", "ignored", "targets"]
+
+
+def ignored(y: Array, ignore_index: Any) -> Array:
+    """Of which rows the label is `ignore_index`, (N,) bool; of none where it is None."""
+    if ignore_index is None:
+        return np.zeros(len(y), bool)
+    label = checks.labels([ignore_index], "ignore_index")
+    if (label.dtype.kind == "U") != (y.dtype.kind == "U"):
+        raise TypeError(
+            f"ignore_index must be a label as the others are, {y.dtype}, got {ignore_index!r}"
+        )
+    where: Array = y == label
+    return where
+
+
+def targets(model: LinearClassifier, y: Any, ignore_index: Any) -> Array:
+    """The class of each label, (N,) int32, or where it is ignored that of a CrossEntropy."""
+    y = checks.labels(y)
+    where = ignored(y, ignore_index)
+    if not where.any():
+        return model.encode(y)
+    target = np.full(len(y), CrossEntropy.ignore_index, np.int32)
+    target[~where] = model.encode(y[~where])
+    return target
+
+
+def class_weights(class_weight: Any, model: LinearClassifier, target: Array) -> Array | None:
+    """Weights (K,) from a mapping of labels, an array, or "balanced" by checked targets."""
+    if class_weight is None:
+        return None
+    n_classes = model.n_classes
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(
+                f'class_weight must be "balanced", a mapping of labels to weights, or an array, '
+                f"got {class_weight!r}"
+            )
+        kept = target[target >= 0]
+        rows = np.bincount(kept, minlength=n_classes)
+        if not rows.all():
+            label = model.classes[rows == 0][0].item()
+            raise ValueError(f"class {label!r} has no rows to balance it by")
+        class_weight = len(kept) / (n_classes * rows)
+    elif isinstance(class_weight, Mapping):
+        weights = np.ones(n_classes)
+        weights[model.encode(list(class_weight))] = list(class_weight.values())
+        class_weight = weights
+    return checks.weights("class_weight", class_weight, n_classes, "classes")
