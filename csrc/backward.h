@@ -4,7 +4,7 @@
 
 #include "block.h"
 
-_Static_assert(FS_CLASSES * FS_WIDE * FS_LANES <= FS_TILE_FLOATS, "a tile is a register block");
+_Static_assert(FS_CLASSES * FS_WIDER * FS_LANES <= FS_TILE_FLOATS, "what a tile can have");
 
 /* acc (n, width) += residuals of one row times `width` vectors of its features */
 FS_INLINE void multiply_outer(vf *acc, const vf *x, const float *residual, const int n,
@@ -15,57 +15,62 @@ FS_INLINE void multiply_outer(vf *acc, const vf *x, const float *residual, const
     }
 }
 
-/* Where the backward pass finds the features of its rows. In a panel the FS_WIDE vectors of all
+/* Where the backward pass finds the features of its rows. In a panel the FS_WIDER vectors of all
  * rows follow one another: many class blocks pass over them, and rows that lie a power of two apart
  * would push one another out of the cache. A step takes 5% less at D = 784, K = 1000 and 8% less at
- * D = 4096 (Zen 4). With two class blocks already: 16% less at K = 16, D = 4096, B = 256, and 31% less
- * where B is all rows (Emerald Rapids). */
+ * D = 4096 (Zen 4), and with two class blocks 16% less at K = 16, D = 4096, B = 256 (Emerald
+ * Rapids). */
 enum { FLOAT32_ROWS, UINT8_ROWS, TAILS };
-enum { PANEL_FLOATS = FS_WIDE * FS_LANES, PANEL_CLASS_BLOCKS = 2 };
+enum { PANEL_FLOATS = FS_WIDER * FS_LANES, PANEL_CLASS_BLOCKS = 2 };
 
 FS_INLINE vf load_from(const block *b, ptrdiff_t r, ptrdiff_t f, int i, const int source) {
     return source == TAILS ? v_load(b->tail + r * FS_LANES)
                            : load_features(b->row[r], f + i, source == UINT8_ROWS);
 }
 
-FS_INLINE void load_gradient(vf *acc, const float *grad, int accumulate, const int n,
-                             const int width) {
+/* acc (n, width) = grad, whose vectors of features are `classes` vectors apart, or 0 */
+FS_INLINE void load_gradient(vf *acc, const float *grad, ptrdiff_t classes, int accumulate,
+                             const int n, const int width) {
     for (int k = 0; k < n; k++)
         for (int i = 0; i < width; i++)
-            acc[k * width + i] = accumulate ? v_load(grad + (i * n + k) * FS_LANES) : (vf){0};
+            acc[k * width + i] = accumulate ? v_load(grad + (i * classes + k) * FS_LANES) : (vf){0};
 }
 
-FS_INLINE void store_gradient(const vf *acc, float *grad, const int n, const int width) {
+FS_INLINE void store_gradient(const vf *acc, float *grad, ptrdiff_t classes, const int n,
+                              const int width) {
     for (int k = 0; k < n; k++)
-        for (int i = 0; i < width; i++) v_store(grad + (i * n + k) * FS_LANES, acc[k * width + i]);
+        for (int i = 0; i < width; i++)
+            v_store(grad + (i * classes + k) * FS_LANES, acc[k * width + i]);
 }
 
-/* grad (width, n, FS_LANES) = or += residual (n, FS_BLOCK_ROWS) . `width` vectors from f on. n,
- * width and source are constants where this is inlined. */
-FS_INLINE void backward_vectors(const block *b, const float *residual, float *grad, ptrdiff_t f,
-                                int accumulate, const char *const *next, const int n,
+/* grad (width, n of `classes`, FS_LANES) = or += residual (n, FS_BLOCK_ROWS) . `width` vectors from
+ * f on; meanwhile the same features of n_next rows are fetched. n, width and source are constants
+ * where this is inlined. */
+FS_INLINE void backward_vectors(const block *b, const float *residual, float *grad,
+                                ptrdiff_t classes, ptrdiff_t f, int accumulate,
+                                const char *const *next, ptrdiff_t n_next, const int n,
                                 const int width, const int source) {
     const int vector_bytes = FS_LANES * (source == UINT8_ROWS ? 1 : (int)sizeof(float));
     const int lines = width * vector_bytes > LINE ? width * vector_bytes / LINE : 1;
-    const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
-    const ptrdiff_t n_prefetch = next ? next_rows(b->n_classes) * lines : 0;
-    vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDE];
-    load_gradient(acc, grad, accumulate, n, width);
+    const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE), n_prefetch = n_next * lines;
+    vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDER];
+    load_gradient(acc, grad, classes, accumulate, n, width);
     for (ptrdiff_t r = 0; r < n_padded; r++) {
-        if (width == FS_WIDE && r < n_prefetch) /* one at a time: bursts lose */
+        if (width > 1 && r < n_prefetch) /* one at a time: bursts lose */
             v_prefetch(next[r / lines] + f * vector_bytes + r % lines * LINE);
         for (int i = 0; i < width; i++) x[i] = load_from(b, r, f, i, source);
         multiply_outer(acc, x, residual + r, n, width);
     }
-    store_gradient(acc, grad, n, width);
+    store_gradient(acc, grad, classes, n, width);
 }
 
 /* The same of all rows in rooms, whose features are in a panel: the sums stay in registers from
- * room to room. residual is that of the first room. */
+ * room to room, which takes 7 to 10% less (Emerald Rapids). residual is that of the first room. */
 FS_INLINE void panel_vectors(const fs_rooms *rooms, const float *panel, const float *residual,
-                             float *grad, int accumulate, const int n, const int width) {
-    vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDE];
-    load_gradient(acc, grad, accumulate, n, width);
+                             float *grad, ptrdiff_t classes, int accumulate, const int n,
+                             const int width) {
+    vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDER];
+    load_gradient(acc, grad, classes, accumulate, n, width);
     for (ptrdiff_t i = 0; i < rooms->n; i++, residual += rooms->stride / sizeof(float)) {
         const ptrdiff_t n_padded = round_up(block_in(rooms, i)->n_rows, FS_WIDE);
         for (ptrdiff_t r = 0; r < n_padded; r++, panel += PANEL_FLOATS) {
@@ -73,37 +78,55 @@ FS_INLINE void panel_vectors(const fs_rooms *rooms, const float *panel, const fl
             multiply_outer(acc, x, residual + r, n, width);
         }
     }
-    store_gradient(acc, grad, n, width);
+    store_gradient(acc, grad, classes, n, width);
 }
 
-/* A tile of the gradient: one class block x FS_WIDE vectors of features from f on, or what is left
- * of them: grad is (FS_WIDE, n, FS_LANES). */
+/* A tile of the gradient: one class block x FS_WIDER vectors of features from f on, or what is left
+ * of them: grad is (FS_WIDER, n, FS_LANES). It takes two passes over the rows where n is more than
+ * FS_FEW_CLASSES: half of the classes each, which need the fewest loads; or half of the vectors, of
+ * uint8 rows, which so are converted once. At K = 1000 the first takes 17% less than the second
+ * does (Emerald Rapids). */
 FS_INLINE void backward_tile(const block *b, const float *residual, float *grad, ptrdiff_t f,
-                             int accumulate, const char *const *next, const int n,
+                             int accumulate, const char *const *next, ptrdiff_t n_next, const int n,
                              const int source) {
-    if (f + FS_WIDE <= b->n_full) {
-        backward_vectors(b, residual, grad, f, accumulate, next, n, FS_WIDE, source);
-        return;
+    const int first = n > FS_FEW_CLASSES ? (n + 1) / 2 : n;
+    if (f + FS_WIDER > b->n_full) {
+        for (; f < b->n_full; f++, grad += n * FS_LANES)
+            backward_vectors(b, residual, grad, n, f, accumulate, NULL, 0, n, 1, source);
+        if (f < b->n_vectors)
+            backward_vectors(b, residual, grad, n, f, accumulate, NULL, 0, n, 1, TAILS);
+    } else if (first == n) {
+        backward_vectors(b, residual, grad, n, f, accumulate, next, n_next, n, FS_WIDER, source);
+    } else if (source == UINT8_ROWS) {
+        backward_vectors(b, residual, grad, n, f, accumulate, next, n_next, n, FS_WIDE, source);
+        backward_vectors(b, residual, grad + FS_WIDE * n * FS_LANES, n, f + FS_WIDE, accumulate,
+                         NULL, 0, n, FS_WIDE, source);
+    } else {
+        const ptrdiff_t half = n_next / 2;
+        backward_vectors(b, residual, grad, n, f, accumulate, next, half, first, FS_WIDER, source);
+        backward_vectors(b, residual + first * FS_BLOCK_ROWS, grad + first * FS_LANES, n, f,
+                         accumulate, next + half, n_next - half, n - first, FS_WIDER, source);
     }
-    for (; f < b->n_full; f++, grad += n * FS_LANES)
-        backward_vectors(b, residual, grad, f, accumulate, NULL, n, 1, source);
-    if (f < b->n_vectors) backward_vectors(b, residual, grad, f, accumulate, NULL, n, 1, TAILS);
 }
 
 FS_INLINE void panel_tile(const fs_rooms *rooms, const float *panel, const float *residual,
                           float *grad, ptrdiff_t n_vectors, int accumulate, const int n) {
-    if (n_vectors >= FS_WIDE) {
-        panel_vectors(rooms, panel, residual, grad, accumulate, n, FS_WIDE);
+    const int first = n > FS_FEW_CLASSES ? (n + 1) / 2 : n;
+    if (n_vectors >= FS_WIDER) {
+        panel_vectors(rooms, panel, residual, grad, n, accumulate, first, FS_WIDER);
+        if (first < n)
+            panel_vectors(rooms, panel, residual + first * FS_BLOCK_ROWS, grad + first * FS_LANES,
+                          n, accumulate, n - first, FS_WIDER);
         return;
     }
     for (ptrdiff_t f = 0; f < n_vectors; f++, panel += FS_LANES, grad += n * FS_LANES)
-        panel_vectors(rooms, panel, residual, grad, accumulate, n, 1);
+        panel_vectors(rooms, panel, residual, grad, n, accumulate, n, 1);
 }
 
-/* Tiles are counted class block by class block within each FS_WIDE vectors of features, which so
+/* Tiles are counted class block by class block within each FS_WIDER vectors of features, which so
  * stay in L1; one more tile is the bias. */
 static ptrdiff_t n_tiles(ptrdiff_t n_features, ptrdiff_t n_classes) {
-    return (feature_vectors(n_features) + FS_WIDE - 1) / FS_WIDE * class_blocks(n_classes) + 1;
+    return (feature_vectors(n_features) + FS_WIDER - 1) / FS_WIDER * class_blocks(n_classes) + 1;
 }
 
 /* The packed floats of a tile; returns how many. */
@@ -114,15 +137,15 @@ static ptrdiff_t tile_floats(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_
         *offset = packed_bias_offset(n_features, n_classes);
         return round_up(n_classes, FS_LANES);
     }
-    const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDE;
+    const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDER;
     const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
     *offset = (k * n_vectors + f * n) * FS_LANES;
-    return min_of(FS_WIDE, n_vectors - f) * n * FS_LANES;
+    return min_of(FS_WIDER, n_vectors - f) * n * FS_LANES;
 }
 
 /* The first feature of a tile. */
 static ptrdiff_t tile_features(ptrdiff_t n_classes, ptrdiff_t tile) {
-    return tile / class_blocks(n_classes) * FS_WIDE * FS_LANES;
+    return tile / class_blocks(n_classes) * FS_WIDER * FS_LANES;
 }
 
 /* A tile, (vectors, n, FS_LANES), and its place in grad_weight (K, D): where that begins, how many
@@ -134,7 +157,7 @@ typedef struct {
 static tile_place place_of(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile) {
     const ptrdiff_t c = tile % class_blocks(n_classes), k = first_class(c, n_classes);
     const ptrdiff_t f = tile_features(n_classes, tile), rest = n_features - f;
-    const ptrdiff_t n_vectors = min_of(FS_WIDE, feature_vectors(rest));
+    const ptrdiff_t n_vectors = min_of(FS_WIDER, feature_vectors(rest));
     return (tile_place){.first = k * n_features + f,
                         .n_vectors = n_vectors,
                         .n = first_class(c + 1, n_classes) - k,
@@ -178,7 +201,8 @@ static int by_panels(ptrdiff_t n_classes) { return class_blocks(n_classes) >= PA
 /* panel (rows, PANEL_FLOATS) = the vectors of features from f on, as far as there are any */
 FS_INLINE void gather_rows(const block *b, ptrdiff_t f, float *panel, const int source) {
     const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
-    const ptrdiff_t n_full = min_of(FS_WIDE, b->n_full - f), n = min_of(FS_WIDE, b->n_vectors - f);
+    const ptrdiff_t n_full = min_of(FS_WIDER, b->n_full - f),
+                    n = min_of(FS_WIDER, b->n_vectors - f);
     for (ptrdiff_t r = 0; r < n_padded; r++, panel += PANEL_FLOATS) {
         for (int i = 0; i < n_full; i++)
             v_store(panel + i * FS_LANES, load_from(b, r, f, i, source));
@@ -190,15 +214,16 @@ FS_INLINE void gather_rows(const block *b, ptrdiff_t f, float *panel, const int 
 FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, int accumulate,
                         const int source) {
     const ptrdiff_t n_blocks = class_blocks(b->n_classes);
-    const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDE;
+    const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDER;
     const ptrdiff_t k = first_class(c, b->n_classes);
     const float *residual = b->z + k * FS_BLOCK_ROWS;
     const ptrdiff_t next_row = b->n_next_forward + c * next_rows(b->n_classes);
-    const char *const *next = next_row < FS_BLOCK_ROWS ? b->next + next_row : NULL;
+    const ptrdiff_t n_next = next_row < FS_BLOCK_ROWS ? next_rows(b->n_classes) : 0;
+    const char *const *next = b->next + next_row;
     switch (first_class(c + 1, b->n_classes) - k) {
 #define BACKWARD(n)                                                                                \
 case n:                                                                                            \
-    backward_tile(b, residual, grad, f, accumulate, next, n, source);                              \
+    backward_tile(b, residual, grad, f, accumulate, next, n_next, n, source);                      \
     break;
         FS_FOR_CLASSES(BACKWARD)
     }
@@ -210,7 +235,7 @@ static void backward_panel(const fs_rooms *rooms, const float *panel, ptrdiff_t 
     const ptrdiff_t n_blocks = class_blocks(b->n_classes);
     const ptrdiff_t c = tile % n_blocks, k = first_class(c, b->n_classes);
     const float *residual = b->z + k * FS_BLOCK_ROWS;
-    const ptrdiff_t n_vectors = b->n_vectors - tile / n_blocks * FS_WIDE;
+    const ptrdiff_t n_vectors = b->n_vectors - tile / n_blocks * FS_WIDER;
     switch (first_class(c + 1, b->n_classes) - k) {
 #define BACKWARD_PANEL(n)                                                                          \
 case n:                                                                                            \

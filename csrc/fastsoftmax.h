@@ -24,7 +24,7 @@ enum {
     FS_BLOCK_ROWS = 64, /* rows that a kernel holds at a time: 200 KB of float32 rows at D = 784 */
     FS_MAX_CHUNKS = 64, /* per batch, hence the most threads that can share a batch's rows */
     FS_ALIGN = 64,      /* bytes; of every buffer that the C layer allocates */
-    FS_TILE_FLOATS = 320, /* the most that a tile of the gradient has, the bias apart */
+    FS_TILE_FLOATS = 640, /* the most that a tile of the gradient has, the bias apart */
 };
 
 /* Error codes of the entry points; 0 is success. */
@@ -45,8 +45,9 @@ typedef struct {
 typedef struct {
     const void *x; /* (N, D) row-major, no alignment assumed */
     fs_row_type row_type;
-    float scale;                   /* a feature is scale * x: 1/255 for pixels */
-    const int32_t *target;         /* (N,) in [0, K); may be NULL where no loss is asked for; */
+    float scale;           /* a feature is scale * x: 1/255 for pixels */
+    float grad_scale;      /* of all gradients; 1 in training, where the mean is the update\'s */
+    const int32_t *target; /* (N,) in [0, K); may be NULL where no loss is asked for; */
     const fs_criterion *criterion; /* with one, which may be NULL, -1 is a row to ignore */
     const int64_t *order;          /* (n_rows,) indices of rows, or NULL for 0, 1, 2, ... */
     ptrdiff_t n_rows;              /* rows to visit: len(order), or N */

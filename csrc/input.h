@@ -22,9 +22,9 @@ static void gather_weight(const float *weight, ptrdiff_t n_features, ptrdiff_t n
 FS_INLINE void input_vectors(const float *z, const float *panel, ptrdiff_t n_classes, float *grad,
                              ptrdiff_t row_floats, ptrdiff_t n_floats, int accumulate, const int n,
                              const int width) {
-    vf acc[FS_CLASSES * FS_WIDE] = {0};
+    vf acc[FS_FEW_CLASSES * FS_WIDER] = {0};
     for (ptrdiff_t k = 0; k < n_classes; k++, panel += width * FS_LANES, z += FS_BLOCK_ROWS) {
-        vf x[FS_WIDE];
+        vf x[FS_WIDER];
         for (int i = 0; i < width; i++) x[i] = v_load(panel + i * FS_LANES);
         for (int r = 0; r < n; r++) {
             const vf d = v_set(z[r]);
@@ -50,19 +50,19 @@ typedef void input_function(const float *z, const float *panel, ptrdiff_t n_clas
         ptrdiff_t row_floats, ptrdiff_t n_floats, int accumulate) {                                \
         input_vectors(z, panel, n_classes, grad, row_floats, n_floats, accumulate, n, width);      \
     }
-#define INPUTS(n) INPUT(n, one, 1) INPUT(n, wide, FS_WIDE)
-FS_FOR_CLASSES(INPUTS)
+#define INPUTS(n) INPUT(n, one, 1) INPUT(n, wide, FS_WIDER)
+FS_FOR_FEW(INPUTS)
 
 #define INPUTS_OF(n) {input_##n##_one, input_##n##_wide},
-static input_function *const input_of[FS_CLASSES][2] = {FS_FOR_CLASSES(INPUTS_OF)};
+static input_function *const input_of[FS_FEW_CLASSES][2] = {FS_FOR_FEW(INPUTS_OF)};
 
-/* FS_WIDE vectors of features at a time, the last ones one by one. */
+/* FS_WIDER vectors of features at a time, the last ones one by one. */
 static void input_gradient(const fs_rows *rows, const float *weight, const fs_rooms *rooms,
                            float *grad_input) {
-    _Alignas(FS_ALIGN) float panel[INPUT_CLASSES * FS_WIDE * FS_LANES];
+    _Alignas(FS_ALIGN) float panel[INPUT_CLASSES * FS_WIDER * FS_LANES];
     const ptrdiff_t d = rows->n_features, n_classes = rows->n_classes;
     for (ptrdiff_t f = 0, width; f < d; f += width * FS_LANES) {
-        width = f + FS_WIDE * FS_LANES <= d ? FS_WIDE : 1;
+        width = f + FS_WIDER * FS_LANES <= d ? FS_WIDER : 1;
         const ptrdiff_t n_floats = min_of(width * FS_LANES, d - f);
         for (ptrdiff_t k = 0; k < n_classes; k += INPUT_CLASSES) {
             const ptrdiff_t n_k = min_of(INPUT_CLASSES, n_classes - k);
@@ -72,7 +72,7 @@ static void input_gradient(const fs_rows *rows, const float *weight, const fs_ro
                 const block *b = block_in(rooms, i);
                 const float *z = b->z + k * FS_BLOCK_ROWS;
                 for (ptrdiff_t r = 0, n; r < b->n_rows; r += n, grad += n * d) {
-                    n = min_of(FS_CLASSES, b->n_rows - r);
+                    n = min_of(FS_FEW_CLASSES, b->n_rows - r);
                     input_of[n - 1][width > 1](z + r, panel, n_k, grad, d, n_floats, k > 0);
                 }
             }

@@ -32,7 +32,7 @@ static void compute_loss(block *b, const fs_rows *rows, ptrdiff_t begin, int res
     } else {
         block_loss(b, residuals_too, losses, sums);
     }
-    if (residuals_too) finish_residuals(b, rows->scale);
+    if (residuals_too) finish_residuals(b, rows->scale, rows->grad_scale);
 }
 
 static ptrdiff_t scratch_floats(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t n_logits,

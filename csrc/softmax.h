@@ -99,8 +99,9 @@ static void block_loss(block *b, int residuals_too, float *losses, fs_sums *sums
         for (ptrdiff_t r = 0; r < b->n_rows; r++) b->z[b->target[r] * FS_BLOCK_ROWS + r] -= 1.0f;
 }
 
-/* z = scale * z, 0 in the padding columns; and the gradient of the bias, which is not scaled. */
-static void finish_residuals(block *b, float scale) {
+/* z = scale * grad_scale * z, 0 in the padding columns; and the gradient of the bias, to which the
+ * scale of the features is nothing. */
+static void finish_residuals(block *b, float scale, float grad_scale) {
     pad_columns(b);
     for (ptrdiff_t k = 0; k < b->n_classes; k++) {
         float *zk = b->z + k * FS_BLOCK_ROWS;
@@ -108,10 +109,10 @@ static void finish_residuals(block *b, float scale) {
         for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
             const vf d = v_load(zk + r);
             sum += d;
-            v_store(zk + r, d * scale);
+            v_store(zk + r, d * (scale * grad_scale));
         }
         v_sum_each(&sum, 1);
-        b->grad_bias[k] = sum[0];
+        b->grad_bias[k] = sum[0] * grad_scale;
     }
 }
 

@@ -14,10 +14,13 @@
 
 #define FS_INLINE static inline __attribute__((always_inline))
 
-/* A register block is FS_CLASSES classes x FS_WIDE rows (forward) or vectors of features (backward):
- * 20 accumulators out of 32 vector registers, or 10 out of 16. FS_FOR_CLASSES(X) is X(n) for each
- * number of classes that a block can have. */
-#define FS_WIDE 2
+/* A register block is FS_CLASSES classes x FS_WIDE rows (forward), or FS_FEW_CLASSES classes x
+ * FS_WIDER vectors of features (backward): 20 accumulators out of 32 vector registers, or 10 out of
+ * 16. FS_FOR_CLASSES(X) is X(n) for each number of classes that a block can have, FS_FOR_FEW(X) for
+ * each that a pass of the backward step can. */
+#define FS_WIDE        2
+#define FS_FEW_CLASSES 5
+#define FS_WIDER       (FS_CLASSES / FS_FEW_CLASSES * FS_WIDE)
 
 #if defined(FS_ISA_X86_64_V4)
 #    if !defined(__AVX512F__) || !defined(__AVX512VL__)
@@ -68,11 +71,11 @@
 #    error "the build names no FS_ISA_*"
 #endif
 
-#define FS_FOR_5(X) X(1) X(2) X(3) X(4) X(5)
+#define FS_FOR_FEW(X) X(1) X(2) X(3) X(4) X(5)
 #if FS_CLASSES == 10
-#    define FS_FOR_CLASSES(X) FS_FOR_5(X) X(6) X(7) X(8) X(9) X(10)
+#    define FS_FOR_CLASSES(X) FS_FOR_FEW(X) X(6) X(7) X(8) X(9) X(10)
 #else
-#    define FS_FOR_CLASSES(X) FS_FOR_5(X)
+#    define FS_FOR_CLASSES(X) FS_FOR_FEW(X)
 #endif
 
 #define FS_VECTOR_BYTES (4 * FS_LANES)

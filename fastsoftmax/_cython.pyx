@@ -31,6 +31,7 @@ cdef extern from "fastsoftmax.h" nogil:
         const void *x
         fs_row_type row_type
         float scale
+        float grad_scale
         const int32_t *target
         const fs_criterion *criterion
         const int64_t *order
@@ -127,6 +128,7 @@ cdef int fill_rows(fs_rows *rows, x, const int64_t[::1] order, scale,
     rows.n_rows, rows.n_features = x.shape
     rows.n_classes = n_classes
     rows.scale = checks.row_scale(scale)
+    rows.grad_scale = 1.0
     rows.x = rows.target = rows.criterion = rows.order = NULL
     if x.dtype == np.uint8:
         rows.row_type = FS_UINT8
@@ -208,7 +210,7 @@ cdef int check(int status) except -1:
 # ---- the contract of backends.py ----
 
 def loss_and_grad(x, target, weight, bias, *, criterion=None, sample_weight=None, scale=1.0,
-                  num_threads=None, grad_input=None):
+                  num_threads=None, grad_scale=1.0, grad_input=None):
     cdef fs_rows rows
     cdef fs_criterion c
     cdef fs_sums sums
@@ -219,6 +221,7 @@ def loss_and_grad(x, target, weight, bias, *, criterion=None, sample_weight=None
     checks.not_empty(x.shape[0])
     terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
     fill_rows(&rows, x, None, scale, weight.shape[0])
+    rows.grad_scale = checks.finite("grad_scale", grad_scale)
     fill_terms(&rows, &c, terms)
     threads = threads_for(num_threads, rows.n_rows * weight.size)
     cdef float[:, ::1] gi

@@ -177,6 +177,7 @@ def loss_and_grad(
     sample_weight: Any = None,
     scale: float = 1.0,
     num_threads: int | None = None,
+    grad_scale: float = 1.0,
     grad_input: Array | None = None,
 ) -> tuple[float, Array, Array]:
     check_num_threads(num_threads)
@@ -185,6 +186,7 @@ def loss_and_grad(
     checks.not_empty(x.shape[0])
     terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
     scale = checks.row_scale(scale)
+    grad_scale = checks.finite("grad_scale", grad_scale)
     if grad_input is None:
         grad_input = NO_MATRIX
     else:
@@ -196,6 +198,9 @@ def loss_and_grad(
         *(*_only_read(weight, bias), NO_MATRIX, NO_VECTOR, _settings(SGD(lr=0)), False),
         *(grad_weight, grad_bias, grad_input),
     )
+    if grad_scale != 1:
+        for gradient in (grad_weight, grad_bias, grad_input):
+            gradient *= np.float32(grad_scale)
     return _sums(sums).loss, grad_weight, grad_bias
 
 

@@ -161,6 +161,7 @@ def loss_and_grad(
     sample_weight: Any = None,
     scale: float = 1.0,
     num_threads: int | None = None,
+    grad_scale: float = 1.0,
     grad_input: Array | None = None,
 ) -> tuple[float, Array, Array]:
     check_num_threads(num_threads)
@@ -169,9 +170,13 @@ def loss_and_grad(
     checks.not_empty(x.shape[0])
     terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
     scale = checks.row_scale(scale)
+    grad_scale = checks.finite("grad_scale", grad_scale)
     if grad_input is not None:
         checks.output("grad_input", grad_input, x.shape, weight.dtype)
     sums, grad_weight, grad_bias = _loss_and_grad(x, terms, weight, bias, scale, grad_input)
+    for gradient in (grad_weight, grad_bias, grad_input):
+        if gradient is not None:
+            gradient *= weight.dtype.type(grad_scale)
     return sums.loss, grad_weight, grad_bias
 
 

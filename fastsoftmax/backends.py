@@ -59,9 +59,13 @@ class Backend(Protocol):
         sample_weight: Any = None,
         scale: float = 1.0,
         num_threads: int | None = None,
+        grad_scale: float = 1.0,
         grad_input: Array | None = None,
     ) -> tuple[float, Array, Array]:
-        """Summed loss, and its gradients for weight and bias; into grad_input (N, D) for x."""
+        """Summed loss, and its gradients for weight and bias; into grad_input (N, D) for x.
+
+        The gradients are multiplied by grad_scale.
+        """
 
     def sgd_update(
         self,

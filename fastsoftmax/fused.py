@@ -85,6 +85,11 @@ def gradients(
     backend = backend_for(w)
     factors, factor = row_factors(grad_output, reduction, np.shape(input)[:-1], w.dtype)
 
+    divisor = 1.0
+    if reduction == "mean":
+        n, total = kept_weight(target, criterion, len(w))
+        divisor = total if n else 1.0  # where nothing has a part in it, gradients stay 0
+    grad_scale = factor / divisor if divisor else 1.0
     result: Any
     d_x = np.empty_like(x) if grad_input else None
     if len(x):
@@ -96,6 +101,7 @@ def gradients(
             criterion=criterion,
             sample_weight=factors,
             num_threads=num_threads,
+            grad_scale=grad_scale,
             grad_input=d_x,
         )
     else:
@@ -105,14 +111,12 @@ def gradients(
         backend.evaluate(
             x, target, w, b, criterion=criterion, num_threads=num_threads, losses=losses
         )
-    divisor = 1.0
     if reduction == "none":
         result = losses.reshape(np.shape(input)[:-1])[()]
     elif reduction == "mean":
-        n, total = kept_weight(target, criterion, len(w))
         result = mean(result, total)
-        divisor = total if n else 1.0  # where nothing has a part in it, gradients stay 0
-    scale((d_w, d_b, d_x), factor, divisor, target, ignore_index)
+    if divisor == 0:
+        scale((d_w, d_b, d_x), factor, divisor, target, ignore_index)
     return LinearCrossEntropyGrad(
         result,
         d_w,
@@ -196,7 +200,7 @@ def row_factors(
 
 
 def kept_weight(target: Array, criterion: CrossEntropy, n_classes: int) -> tuple[int, float]:
-    """Losses that are not ignored, and what their mean divides by, for checked targets."""
+    """Losses that are not ignored, and what their mean divides by. Checks no targets."""
     if target.dtype.kind == "f":
         n = target.size // n_classes
         return n, n
@@ -204,7 +208,8 @@ def kept_weight(target: Array, criterion: CrossEntropy, n_classes: int) -> tuple
     n = int(np.count_nonzero(kept))
     if criterion.class_weight is None:
         return n, n
-    return n, float(criterion.class_weight[target[kept]].sum(dtype=np.float64))
+    weights = criterion.class_weight.take(target[kept], mode="clip")
+    return n, float(weights.sum(dtype=np.float64))
 
 
 def scale(
