@@ -77,6 +77,12 @@ def _read_in_order(rows: str) -> Spec:
     return Spec(f"limit-{rows}", "limit", "limits", label, options, OURS_ENV, ("evaluate",))
 
 
+def _gradients(of: str, label: str, kind: str = "peer") -> Spec:
+    env = OURS_ENV if kind == "ours" else PEER_ENV
+    options = {"of": of, "threads": THREADS}
+    return Spec(f"gradients-{of}", kind, "gradients", label, options, env, ("gradients",))
+
+
 ISAS = ["x86-64-v2", "x86-64-v3", "x86-64-v4"]
 ROWS = ["float32", "uint8"]
 
@@ -113,4 +119,14 @@ EVALUATION = [
     *(_evaluation(rows) for rows in ROWS),
     *(_read_in_order(rows) for rows in ROWS),
     _limit("fma", "limit: the multiply-adds", "evaluate"),
+]
+
+# Of loss and gradients: PyTorch's linear_cross_entropy in all its ways, and without it.
+GRADIENTS = [
+    _gradients("backend", "`loss_and_grad`", "ours"),
+    _gradients("adapter", "`fastsoftmax.torch`", "ours"),
+    _gradients("fused", "`F.linear_cross_entropy`"),
+    _gradients("chunked", "chunked, default options"),
+    _gradients("chunked-halves", "chunked, two chunks"),
+    _gradients("plain", "`linear`, `cross_entropy`"),
 ]

@@ -50,6 +50,7 @@ TASKS: dict[str, Callable[[Any, np.random.Generator], Callable[[], object]]] = {
     "evaluate": lambda contender, rng: contender.evaluate,
     "predict": lambda contender, rng: contender.predict,
     "sgd_step": lambda contender, rng: contender.sgd_step,
+    "gradients": lambda contender, rng: contender.gradients,
 }
 
 

@@ -25,6 +25,9 @@ __all__ = ["linear_cross_entropy"]
 
 _DTYPE = torch.float32
 _PLAIN = (Tensor, torch.nn.Parameter)  # their subclasses may mean anything
+# Multiply-adds that a thread is woken for. Autograd takes so long between two calls that the
+# threads have gone to sleep: at (256, 784, 10) one takes 70 us, two 60 awake but 95 from sleep.
+_WORK = 1 << 20
 _IGNORE_INDEX = -100  # that of PyTorch, where none is given
 
 
@@ -40,7 +43,7 @@ def linear_cross_entropy(
     Options are weight, reduction, ignore_index and label_smoothing.
     """
     if not _traced() and _fits(input, linear_weight, linear_bias, target, options):
-        # A target out of range or a weight that is not finite is left to PyTorch, too.
+        # What their checks refuse is left to PyTorch: a target out of range, an infinite weight.
         with suppress(ValueError):
             if input.dim() == 2:
                 return _fused(input, linear_weight, linear_bias, target, options)
@@ -67,7 +70,7 @@ def _fits(
     target: Tensor,
     options: dict[str, Any],
 ) -> bool:
-    """Whether this is for the kernels; anything doubtful is not."""
+    """Whether the kernels know this kind of thing; their own checks of values follow."""
     weight = options["weight"]
     for tensor in (input, linear_weight, linear_bias, weight):
         if tensor is not None and not (_is_plain(tensor) and tensor.dtype is _DTYPE):
@@ -78,9 +81,6 @@ def _fits(
     rows, of_input = input.shape[:-1], input.shape[-1]
     if n_classes < 2 or n_features < 1 or of_input != n_features or 0 in rows:
         return False
-    for tensor in (linear_bias, weight):
-        if tensor is not None and tensor.shape != (n_classes,):
-            return False
     if target.dtype is _DTYPE:
         target_fits = (
             target.shape == (*rows, n_classes)
@@ -93,7 +93,6 @@ def _fits(
         target_fits
         and not (weight is not None and weight.requires_grad)
         and options["reduction"] in ("mean", "sum", "none")
-        and 0 <= options["label_smoothing"] <= 1
     )
 
 
@@ -162,7 +161,8 @@ class _Arguments:
             options["label_smoothing"],
             _IGNORE_INDEX if ignore_index is None else ignore_index,
         )
-        self.num_threads = worthwhile(torch.get_num_threads(), len(self.input) * self.weight.size)
+        work = len(self.input) * self.weight.size
+        self.num_threads = worthwhile(torch.get_num_threads(), work, _WORK)
 
     def call(self, function: str, **results: Any) -> Any:
         return getattr(get_backend(), function)(

@@ -274,6 +274,32 @@ def test_memory_is_shared(monkeypatch, fused):
     assert written == [t.grad.data_ptr() for t in leaves]
 
 
+def test_what_is_not_needed_is_not_computed(monkeypatch, fused):
+    asked = []
+    call = autograd._Arguments.call
+
+    def spied(arguments, function, **results):
+        asked.append((function, results.get("grad_input") is not None))
+        return call(arguments, function, **results)
+
+    monkeypatch.setattr(autograd._Arguments, "call", spied)
+    case = Case((64, 17, 10))
+    for reduction in ("mean", "none"):
+        for needs_input in (False, True):
+            tensors = case.arguments(needed=(needs_input, True, True))
+            case.loss(linear_cross_entropy, tensors, reduction=reduction).sum().backward()
+    case.loss(linear_cross_entropy, case.arguments(needed=(False, False, False)))
+    assert asked == [
+        ("loss_and_grad", False),
+        ("loss_and_grad", True),
+        ("evaluate", False),
+        ("loss_and_grad", False),
+        ("evaluate", False),
+        ("loss_and_grad", True),
+        ("evaluate", False),
+    ]
+
+
 def test_memory_of_a_graph_is_freed(fused):
     gc.collect()
     gc.disable()  # so that a cycle shows
@@ -372,6 +398,15 @@ def test_rows_of_infinite_gradient():
         results.append([leaf.grad for leaf in leaves])
     for our, theirs in zip(*results, strict=True):
         torch.testing.assert_close(our, theirs, equal_nan=True)
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_infinite_gradient_is_silent(fused):
+    case = Case((2, 3, 4))
+    case.input[:] = 0  # of which the gradient for the weight is 0
+    leaves = case.arguments()
+    case.loss(linear_cross_entropy, leaves).backward(torch.tensor(torch.inf))
+    assert leaves[1].grad.isnan().all()
 
 
 @pytest.fixture
@@ -629,7 +664,7 @@ def test_threads_of_torch(n_threads, monkeypatch, fused):
     before = torch.get_num_threads()
     torch.set_num_threads(n_threads)
     try:
-        large, small = Case((512, 784, 10)), Case((5, 3, 4))
+        large, small = Case((512, 784, 10)), Case((100, 784, 10))
         with torch.no_grad():
             large.loss(linear_cross_entropy, large.arguments())
         large.loss(linear_cross_entropy, large.arguments())
