@@ -19,6 +19,7 @@ from torch.nn import functional
 from .backends import get_backend
 from .checks import Array
 from .loss import CrossEntropy
+from .optim import FLOAT32_MAX
 from .threads import worthwhile
 
 __all__ = ["linear_cross_entropy"]
@@ -176,14 +177,15 @@ class _Arguments:
         )
 
     def mean_over(self) -> tuple[int, float]:
-        """The rows that are not ignored, and what the mean of their losses divides by."""
+        """The rows not ignored, and what their mean divides by. Checks no targets."""
         if self.target.ndim == 2:
             return len(self.target), len(self.target)
         kept = self.target != self.criterion.ignore_index
         count = int(np.count_nonzero(kept))
         if self.criterion.class_weight is None:
             return count, count
-        return count, float(self.criterion.class_weight[self.target[kept]].sum(dtype=np.float64))
+        weights = self.criterion.class_weight.take(self.target[kept], mode="clip")
+        return count, float(weights.sum(dtype=np.float64))
 
 
 def _view(tensor: Tensor) -> Array:
@@ -209,7 +211,7 @@ def _loss(arguments: _Arguments, reduction: str) -> Tensor:
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """`linear_cross_entropy` of (N, D) inputs; its gradients are those of the summed loss."""
+    """`linear_cross_entropy` of (N, D) inputs."""
 
     @staticmethod
     def forward(
@@ -225,13 +227,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
         arguments = _Arguments(input, linear_weight, linear_bias, target, options)
         if options["reduction"] == "none":
             return _loss(arguments, "none")
-        loss, ctx.grads = _loss_and_grads(arguments, ctx.needs_input_grad)
-        ctx.factor = 1.0
+        weight, ctx.factor = 1.0, 1.0
         if options["reduction"] == "mean":
             count, weight = arguments.mean_over()
-            loss = _mean(loss, weight)
             ctx.factor = _mean(1.0, weight) if count else 0.0
-        return _scalar(loss)
+        loss, ctx.grads = _loss_and_grads(arguments, ctx.needs_input_grad, factor=ctx.factor)
+        return _scalar(_mean(loss, weight))
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
@@ -244,8 +245,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
         else:
             grads, ctx.grads = ctx.grads, None  # handed over: they become the tensors' own
             if grads is None:
-                _, grads = _loss_and_grads(_saved_arguments(ctx), needed)
-            _scale(grads, ctx.factor * grad_output.item())
+                _, grads = _loss_and_grads(_saved_arguments(ctx), needed, factor=ctx.factor)
+            _scale(grads, grad_output.item())
         return (*(None if grad is None else torch.from_numpy(grad) for grad in grads), None, None)
 
 
@@ -255,18 +256,28 @@ def _saved_arguments(ctx: Any) -> _Arguments:
 
 
 def _loss_and_grads(
-    arguments: _Arguments, needed: Sequence[bool], sample_weight: Array | None = None
+    arguments: _Arguments,
+    needed: Sequence[bool],
+    sample_weight: Array | None = None,
+    factor: float = 1.0,
 ) -> tuple[float, list[Array | None]]:
-    """Summed loss, and those of its gradients for input, weight and bias that are needed."""
+    """Summed loss, and the gradients that are needed, of input, weight, bias, times `factor`."""
     grad_input = np.empty_like(arguments.input) if needed[0] else None
+    in_range = abs(factor) <= FLOAT32_MAX
     loss, grad_weight, grad_bias = arguments.call(
-        "loss_and_grad", sample_weight=sample_weight, grad_input=grad_input
+        "loss_and_grad",
+        sample_weight=sample_weight,
+        grad_scale=factor if in_range else 1.0,
+        grad_input=grad_input,
     )
-    return loss, [
+    grads = [
         grad_input,
         grad_weight if needed[1] else None,
         grad_bias if needed[2] else None,
     ]
+    if not in_range:
+        _scale(grads, factor)
+    return loss, grads
 
 
 def _scale(grads: list[Array | None], factor: float) -> None:
