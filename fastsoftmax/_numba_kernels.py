@@ -326,9 +326,6 @@ def weigh(
     remaining = np.float32(1 - terms.label_smoothing)
     for r in range(n):
         every[r], label[r] = ZERO, -1
-    for k in range(n_classes):
-        for r in range(end - begin, n):
-            c[k, r] = ZERO
     for r in range(end - begin):
         row = index_of(order, begin + r)
         every[r] = terms.sample_weight[row] if terms.sample_weight.size > 0 else ONE
