@@ -183,7 +183,9 @@ class _Arguments:
         count = int(np.count_nonzero(kept))
         if self.criterion.class_weight is None:
             return count, count
-        return count, float(self.criterion.class_weight[self.target[kept]].sum(dtype=np.float64))
+        # clip: a target out of range is for the backend to refuse
+        weights = self.criterion.class_weight.take(self.target[kept], mode="clip")
+        return count, float(weights.sum(dtype=np.float64))
 
 
 def _view(tensor: Tensor) -> Array:
@@ -209,7 +211,7 @@ def _loss(arguments: _Arguments, reduction: str) -> Tensor:
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """`linear_cross_entropy` of (N, D) inputs; its gradients are those of the summed loss."""
+    """`linear_cross_entropy` of (N, D) inputs."""
 
     @staticmethod
     def forward(
@@ -225,13 +227,15 @@ class _LinearCrossEntropy(torch.autograd.Function):
         arguments = _Arguments(input, linear_weight, linear_bias, target, options)
         if options["reduction"] == "none":
             return _loss(arguments, "none")
-        loss, ctx.grads = _loss_and_grads(arguments, ctx.needs_input_grad)
-        ctx.factor = 1.0
+        ctx.grad_scale, weight = 1.0, 1.0
         if options["reduction"] == "mean":
             count, weight = arguments.mean_over()
-            loss = _mean(loss, weight)
-            ctx.factor = _mean(1.0, weight) if count else 0.0
-        return _scalar(loss)
+            if count:  # NaN where the weight of the rows is 0: refused, hence left to PyTorch
+                ctx.grad_scale = _mean(1.0, weight)
+        loss, ctx.grads = _loss_and_grads(
+            arguments, ctx.needs_input_grad, grad_scale=ctx.grad_scale
+        )
+        return _scalar(_mean(loss, weight))
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
@@ -240,12 +244,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if torch.is_grad_enabled() or (by_row and not np.isfinite(_view(grad_output)).all()):
             return _pytorch_grads(ctx, grad_output)
         if by_row:
-            _, grads = _loss_and_grads(_saved_arguments(ctx), needed, _view(grad_output))
+            arguments = _saved_arguments(ctx)
+            _, grads = _loss_and_grads(arguments, needed, sample_weight=_view(grad_output))
         else:
             grads, ctx.grads = ctx.grads, None  # handed over: they become the tensors' own
             if grads is None:
-                _, grads = _loss_and_grads(_saved_arguments(ctx), needed)
-            _scale(grads, ctx.factor * grad_output.item())
+                arguments = _saved_arguments(ctx)
+                _, grads = _loss_and_grads(arguments, needed, grad_scale=ctx.grad_scale)
+            _scale(grads, grad_output.item())
         return (*(None if grad is None else torch.from_numpy(grad) for grad in grads), None, None)
 
 
@@ -255,12 +261,12 @@ def _saved_arguments(ctx: Any) -> _Arguments:
 
 
 def _loss_and_grads(
-    arguments: _Arguments, needed: Sequence[bool], sample_weight: Array | None = None
+    arguments: _Arguments, needed: Sequence[bool], **scaled_by: Any
 ) -> tuple[float, list[Array | None]]:
     """Summed loss, and those of its gradients for input, weight and bias that are needed."""
     grad_input = np.empty_like(arguments.input) if needed[0] else None
     loss, grad_weight, grad_bias = arguments.call(
-        "loss_and_grad", sample_weight=sample_weight, grad_input=grad_input
+        "loss_and_grad", grad_input=grad_input, **scaled_by
     )
     return loss, [
         grad_input,
