@@ -19,7 +19,6 @@ from torch.nn import functional
 from .backends import get_backend
 from .checks import Array
 from .loss import CrossEntropy
-from .optim import FLOAT32_MAX
 from .threads import worthwhile
 
 __all__ = ["linear_cross_entropy"]
@@ -177,13 +176,14 @@ class _Arguments:
         )
 
     def mean_over(self) -> tuple[int, float]:
-        """The rows not ignored, and what their mean divides by. Checks no targets."""
+        """The rows that are not ignored, and what the mean of their losses divides by."""
         if self.target.ndim == 2:
             return len(self.target), len(self.target)
         kept = self.target != self.criterion.ignore_index
         count = int(np.count_nonzero(kept))
         if self.criterion.class_weight is None:
             return count, count
+        # clip: a target out of range is for the backend to refuse
         weights = self.criterion.class_weight.take(self.target[kept], mode="clip")
         return count, float(weights.sum(dtype=np.float64))
 
@@ -227,11 +227,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         arguments = _Arguments(input, linear_weight, linear_bias, target, options)
         if options["reduction"] == "none":
             return _loss(arguments, "none")
-        weight, ctx.factor = 1.0, 1.0
+        ctx.grad_scale, weight = 1.0, 1.0
         if options["reduction"] == "mean":
             count, weight = arguments.mean_over()
-            ctx.factor = _mean(1.0, weight) if count else 0.0
-        loss, ctx.grads = _loss_and_grads(arguments, ctx.needs_input_grad, factor=ctx.factor)
+            if count:  # NaN where the weight of the rows is 0: refused, hence left to PyTorch
+                ctx.grad_scale = _mean(1.0, weight)
+        loss, ctx.grads = _loss_and_grads(
+            arguments, ctx.needs_input_grad, grad_scale=ctx.grad_scale
+        )
         return _scalar(_mean(loss, weight))
 
     @staticmethod
@@ -241,11 +244,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if torch.is_grad_enabled() or (by_row and not np.isfinite(_view(grad_output)).all()):
             return _pytorch_grads(ctx, grad_output)
         if by_row:
-            _, grads = _loss_and_grads(_saved_arguments(ctx), needed, _view(grad_output))
+            arguments = _saved_arguments(ctx)
+            _, grads = _loss_and_grads(arguments, needed, sample_weight=_view(grad_output))
         else:
             grads, ctx.grads = ctx.grads, None  # handed over: they become the tensors' own
             if grads is None:
-                _, grads = _loss_and_grads(_saved_arguments(ctx), needed, factor=ctx.factor)
+                arguments = _saved_arguments(ctx)
+                _, grads = _loss_and_grads(arguments, needed, grad_scale=ctx.grad_scale)
             _scale(grads, grad_output.item())
         return (*(None if grad is None else torch.from_numpy(grad) for grad in grads), None, None)
 
@@ -256,28 +261,18 @@ def _saved_arguments(ctx: Any) -> _Arguments:
 
 
 def _loss_and_grads(
-    arguments: _Arguments,
-    needed: Sequence[bool],
-    sample_weight: Array | None = None,
-    factor: float = 1.0,
+    arguments: _Arguments, needed: Sequence[bool], **scaled_by: Any
 ) -> tuple[float, list[Array | None]]:
-    """Summed loss, and the gradients that are needed, of input, weight, bias, times `factor`."""
+    """Summed loss, and those of its gradients for input, weight and bias that are needed."""
     grad_input = np.empty_like(arguments.input) if needed[0] else None
-    in_range = abs(factor) <= FLOAT32_MAX
     loss, grad_weight, grad_bias = arguments.call(
-        "loss_and_grad",
-        sample_weight=sample_weight,
-        grad_scale=factor if in_range else 1.0,
-        grad_input=grad_input,
+        "loss_and_grad", grad_input=grad_input, **scaled_by
     )
-    grads = [
+    return loss, [
         grad_input,
         grad_weight if needed[1] else None,
         grad_bias if needed[2] else None,
     ]
-    if not in_range:
-        _scale(grads, factor)
-    return loss, grads
 
 
 def _scale(grads: list[Array | None], factor: float) -> None:

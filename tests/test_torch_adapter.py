@@ -208,7 +208,7 @@ def test_all_ignored(smoothing, weight, reduction, fused):
         torch.testing.assert_close(our, theirs, equal_nan=True)
 
 
-def test_mean_over_weights_of_zero(fused):
+def test_mean_over_weights_of_zero():
     case = Case((5, 3, 4), weight=True)
     case.options["weight"][:] = 0
     ours, theirs = (case.results(f) for f in (linear_cross_entropy, pytorchs))
@@ -587,6 +587,7 @@ def errors(function, *args, **kwargs):
 
 WRONG = {
     "a target too large": {"target": torch.tensor([0, 4])},
+    "a weighted target too large": {"target": torch.tensor([0, 4]), "weight": torch.ones(4)},
     "a negative target": {"target": torch.tensor([0, -1])},
     "a target of int32 too large": {"target": torch.tensor([0, 4], dtype=torch.int32)},
     "too few targets": {"target": torch.tensor([0])},

@@ -70,10 +70,11 @@ class Work:
             self.run = self.by_autograd
 
     def by_backend(self) -> tuple[float, np.ndarray, np.ndarray]:
-        loss, *gradients = fs.get_backend().loss_and_grad(*self.arrays, num_threads=self.threads)
-        for gradient in gradients:
-            gradient /= len(self.arrays[0])  # of the mean, as the others compute
-        return loss, *gradients
+        return fs.get_backend().loss_and_grad(
+            *self.arrays,
+            num_threads=self.threads,
+            grad_scale=1 / len(self.arrays[0]),  # of the mean, as the others compute
+        )
 
     def by_autograd(self) -> None:
         self.linear.zero_grad()
