@@ -6,10 +6,10 @@
  * Design
  *  a) Rows are taken in blocks of at most FS_BLOCK_ROWS (block.h), so that the backward pass finds
  *     them in L2 where the forward pass left them.
- *  b) A register block is FS_CLASSES classes x FS_WIDE rows (forward.h) or vectors of features
- *     (backward.h). Measured on Emerald Rapids: 10 x 2 takes 5% less of an epoch of uint8 rows than
- *     5 x 4, as each of them is converted half as often, and 7 to 14% less of float32 rows where K is
- *     16 or more; at K = 10, as much.
+ *  b) A register block is FS_CLASSES classes x FS_WIDE rows (forward.h), or 5 classes x FS_WIDER
+ *     vectors of features (backward.h). Measured on Emerald Rapids at K = 10: forward 10 x 2 takes
+ *     10% less than 5 x 4, as a row is converted half as often and w stays in registers (v_keep);
+ *     backward 5 x 4 takes 9% less than 10 x 2.
  *  c) Logits are held transposed (softmax.h), so that the backward pass finds a row's residuals at
  *     constant offsets from one pointer.
  */

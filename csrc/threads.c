@@ -27,7 +27,9 @@
 #include "fastsoftmax.h"
 
 enum {
-    SPINS = 2000,
+    SPINS = 2000,       /* between the phases of a step */
+    IDLE_SPINS = 10000, /* between calls, some 0.3 ms: a step of 256 rows by PyTorch's autograd
+                           takes 133 us, 168 where the workers have gone to sleep meanwhile */
     YIELDS = 200,
     MAX_WORKERS = FS_MAX_CHUNKS - 1, /* more threads than chunks would have no rows */
 };
@@ -127,7 +129,7 @@ static void *worker_main(void *arg) {
     const int worker = (int)(intptr_t)arg;
     unsigned seen = 0;
     for (;;) {
-        const int spins = shares_core(worker + 1, 1) ? 0 : SPINS; /* with the caller */
+        const int spins = shares_core(worker + 1, 1) ? 0 : IDLE_SPINS; /* with the caller */
         seen = wait_for_change(&team.go[worker], seen, spins);
         const fs_member member = {.thread = worker + 1, .n_threads = team.n_threads};
         fesetenv(&team.rounding);

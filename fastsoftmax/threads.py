@@ -61,9 +61,9 @@ def threads_for(num_threads: int | None, work: int) -> int:
     return threads if num_threads is not None else worthwhile(threads, work)
 
 
-def worthwhile(threads: int, work: int, each: int = _WORK) -> int:
-    """As many of `threads` as have so many multiply-adds `each`; by default a few microseconds."""
-    return min(threads, max(1, work // each))
+def worthwhile(threads: int, work: int) -> int:
+    """As many of `threads` as have a few microseconds each of `work` multiply-adds."""
+    return min(threads, max(1, work // _WORK))
 
 
 def check_num_threads(num_threads: int | None) -> int:
