@@ -57,6 +57,12 @@ def _numba(rows: str) -> Spec:
     return Spec(f"ours-numba-{rows}", "ours", "ours", label, options, OURS_ENV)
 
 
+def _oracle() -> Spec:
+    options = {"rows": "float32", "threads": THREADS, "backend": "numpy"}
+    label = "fastsoftmax by NumPy, float32 rows"
+    return Spec("ours-numpy-float32", "ours", "ours", label, options, PEER_ENV)
+
+
 def _peer(module: str, label: str, rows: str | None = None) -> Spec:
     name = module.replace("_", "-")
     if rows is None:
@@ -89,6 +95,7 @@ ROWS = ["float32", "uint8"]
 CONTENDERS = [
     *(_ours(rows) for rows in ROWS),
     *(_numba(rows) for rows in ROWS),
+    _oracle(),
     *(_ours(rows, threads=1) for rows in ROWS),
     *(_ours(rows, isa=isa) for rows in ROWS for isa in ISAS),
     *(_peer("torch_tuned_split", "PyTorch tuned, products split", rows) for rows in ROWS),

@@ -513,3 +513,15 @@ print("done")
 def test_more_chunks_in_the_last_batch(run_python):
     result = run_python(MORE_CHUNKS_IN_THE_LAST_BATCH)
     assert (result.returncode, result.stdout, result.stderr) == (0, "done\n", "")
+
+
+def test_spans_of_fewer_rows(backend, make_problem):
+    """So many classes that the residuals of 500 rows at once would take over 64 MB."""
+    problem = make_problem(500, 3, 40_000)
+    weight, bias = problem.parameters(np.float64)
+    truth = _numpy.loss_and_grad(problem.x, problem.target, weight, bias)
+    results = [backend.loss_and_grad(*problem, num_threads=threads) for threads in (1, 2)]
+    for ours, other, expected in zip(*results, truth, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+        if backend is not _numpy:  # whose threads are those of its BLAS
+            assert np.array_equal(ours, other)
