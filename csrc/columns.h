@@ -126,7 +126,7 @@ FS_INLINE void prefetch_next_block(const float *packed, ptrdiff_t n_vectors, ptr
  * each room's rows are transposed before all class blocks pass: columns is (rooms, COLUMN_FEATURES,
  * FS_BLOCK_ROWS). */
 static void forward_columns(const fs_rooms *rooms, const fs_rows *rows, const fs_weights *weights,
-                            float *columns) {
+                            ptrdiff_t c_first, ptrdiff_t c_end, float *columns) {
     const float *packed = weights->packed;
     _Alignas(FS_ALIGN) float block_w[COLUMN_FEATURES * FS_CLASSES];
     const ptrdiff_t n_classes = rows->n_classes, n_vectors = feature_vectors(rows->n_features);
@@ -149,7 +149,7 @@ static void forward_columns(const fs_rooms *rooms, const fs_rows *rows, const fs
             else
                 transpose_rows(b, first, last, after, after_first, to, 0);
         }
-        for (ptrdiff_t c = 0; c < class_blocks(n_classes); c++) {
+        for (ptrdiff_t c = c_first; c < c_end; c++) {
             const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
             const float *w = block_w, *bias_k = first == 0 ? bias + k : NULL;
             if (packed) {

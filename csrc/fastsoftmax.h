@@ -107,6 +107,14 @@ typedef struct {
     void (*residuals)(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin,
                       ptrdiff_t end, ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms,
                       float *scratch, fs_sums *sums);
+    /* The same in three parts, so that threads can share the classes: the rows into the rooms;
+     * logits of the classes that are a thread's; losses and residuals. */
+    void (*take)(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t block_rows,
+                 ptrdiff_t next, const fs_rooms *rooms);
+    void (*share_logits)(const fs_rows *rows, const fs_weights *weights, const fs_rooms *rooms,
+                         int thread, int n_threads, float *scratch);
+    void (*finish)(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t block_rows,
+                   const fs_rooms *rooms, fs_sums *sums);
     /* The gradient comes in tiles, each of them consecutive floats of the packed layout; the last
      * one is the bias. */
     ptrdiff_t (*n_tiles)(ptrdiff_t n_features, ptrdiff_t n_classes);

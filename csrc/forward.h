@@ -68,14 +68,14 @@ FS_INLINE void forward_block(const block *b, const float *w, const float *bias, 
 /* z of each room = logits of its rows, padded to 2 * FS_WIDE. Features in ranges of FORWARD_FEATURES:
  * the weight's part of a range and class block stays in L1 while the rows of all rooms pass. */
 FS_INLINE void forward(const fs_rooms *rooms, const fs_rows *rows, const float *packed,
-                       const int is_uint8) {
+                       ptrdiff_t c_first, ptrdiff_t c_end, const int is_uint8) {
     const ptrdiff_t n_classes = rows->n_classes, n_vectors = feature_vectors(rows->n_features);
     const float *bias = packed + packed_bias_offset(rows->n_features, n_classes);
     const ptrdiff_t step = FORWARD_FEATURES / FS_LANES;
     const ptrdiff_t passes = min_of(class_blocks(n_classes), 2); /* that prefetch */
     for (ptrdiff_t first = 0; first < n_vectors; first += step) {
         const ptrdiff_t last = min_of(first + step, n_vectors);
-        for (ptrdiff_t c = 0; c < class_blocks(n_classes); c++) {
+        for (ptrdiff_t c = c_first; c < c_end; c++) {
             const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
             const float *w = packed + k * n_vectors * FS_LANES;
             for (ptrdiff_t i = 0; i < rooms->n; i++) {

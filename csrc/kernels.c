@@ -42,28 +42,45 @@ static ptrdiff_t scratch_floats(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdi
     return FS_BLOCK_ROWS * (columns > panel ? columns : panel);
 }
 
-/* Logits of the rows in rooms. */
+/* Logits of the rows in rooms, for the class blocks [c_first, c_end). */
 static void compute_logits(const fs_rows *rows, const fs_weights *weights, const fs_rooms *rooms,
-                           float *scratch) {
+                           ptrdiff_t c_first, ptrdiff_t c_end, float *scratch) {
     if (by_columns(rows->n_features, rows->n_classes))
-        forward_columns(rooms, rows, weights, scratch);
+        forward_columns(rooms, rows, weights, c_first, c_end, scratch);
     else if (rows->row_type == FS_UINT8)
-        forward(rooms, rows, weights->packed, 1);
+        forward(rooms, rows, weights->packed, c_first, c_end, 1);
     else
-        forward(rooms, rows, weights->packed, 0);
+        forward(rooms, rows, weights->packed, c_first, c_end, 0);
 }
 
-static void residuals(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin,
-                      ptrdiff_t end, ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms,
-                      float *scratch, fs_sums *sums) {
+static void take(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t block_rows,
+                 ptrdiff_t next, const fs_rooms *rooms) {
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         const ptrdiff_t r = begin + i * block_rows, stop = min_of(r + block_rows, end);
         block *b = new_block(block_in(rooms, i), rows->n_features, rows->n_classes);
         take_rows(b, rows, r, stop, stop < end ? stop : next, NEXT_ROWS);
     }
-    compute_logits(rows, weights, rooms, scratch);
+}
+
+static void share_logits(const fs_rows *rows, const fs_weights *weights, const fs_rooms *rooms,
+                         int thread, int n_threads, float *scratch) {
+    const ptrdiff_t n = class_blocks(rows->n_classes);
+    compute_logits(rows, weights, rooms, n * thread / n_threads, n * (thread + 1) / n_threads,
+                   scratch);
+}
+
+static void finish(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t block_rows,
+                   const fs_rooms *rooms, fs_sums *sums) {
     for (ptrdiff_t i = 0; i < rooms->n; i++)
         compute_loss(block_in(rooms, i), rows, begin + i * block_rows, 1, NULL, &sums[i]);
+}
+
+static void residuals(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin,
+                      ptrdiff_t end, ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms,
+                      float *scratch, fs_sums *sums) {
+    take(rows, begin, end, block_rows, next, rooms);
+    share_logits(rows, weights, rooms, 0, 1, scratch);
+    finish(rows, begin, block_rows, rooms, sums);
 }
 
 static void gather(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, float *panel) {
@@ -105,7 +122,7 @@ static void loss(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
-        compute_logits(rows, weights, &only, scratch);
+        share_logits(rows, weights, &only, 0, 1, scratch);
         compute_loss(b, rows, r, 0, losses ? losses + r : NULL, sums);
     }
 }
@@ -117,7 +134,7 @@ static void logits(const fs_rows *rows, const fs_weights *weights, ptrdiff_t beg
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
         take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
-        compute_logits(rows, weights, &only, scratch);
+        share_logits(rows, weights, &only, 0, 1, scratch);
         for (ptrdiff_t i = 0; i < b->n_rows; i++)
             for (ptrdiff_t k = 0; k < b->n_classes; k++)
                 out[(r + i) * b->n_classes + k] = b->z[k * FS_BLOCK_ROWS + i];
@@ -180,6 +197,9 @@ const fs_kernels FS_KERNELS = {
     .scratch_floats = scratch_floats,
     .by_columns = by_columns,
     .residuals = residuals,
+    .take = take,
+    .share_logits = share_logits,
+    .finish = finish,
     .tile_features = tile_features,
     .by_panels = by_panels,
     .gather = gather,
