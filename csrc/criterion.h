@@ -33,7 +33,7 @@ static void weigh_rows(block *b, const fs_rows *rows, ptrdiff_t begin, fs_sums *
             b->every[r] = sample * (c->label_smoothing / (float)b->n_classes);
         }
         sums->weight += (double)weight;
-        sums->count++;
+        sums->counted++;
     }
 }
 

@@ -131,7 +131,7 @@ static void add_sums(fs_sums *to, const fs_sums *sums, ptrdiff_t n) {
         to->loss += sums[i].loss;
         to->weight += sums[i].weight;
         to->correct += sums[i].correct;
-        to->count += sums[i].count;
+        to->counted += sums[i].counted;
     }
 }
 

@@ -94,7 +94,7 @@ static void block_loss(block *b, int residuals_too, float *losses, fs_sums *sums
                    sums);
     }
     sums->weight += (double)b->n_rows;
-    sums->count += b->n_rows;
+    sums->counted += b->n_rows;
     if (residuals_too)
         for (ptrdiff_t r = 0; r < b->n_rows; r++) b->z[b->target[r] * FS_BLOCK_ROWS + r] -= 1.0f;
 }

@@ -47,7 +47,7 @@ cdef extern from "fastsoftmax.h" nogil:
         double loss
         double weight
         int64_t correct
-        int64_t count
+        int64_t counted
     ctypedef struct fs_params:
         float *weight
         float *bias
@@ -198,7 +198,7 @@ cdef fs_sgd sgd_struct(sgd, velocity):
 
 
 cdef sums_of(const fs_sums *sums):
-    return Sums(sums.loss, sums.correct, sums.weight, sums.count)
+    return Sums(sums.loss, sums.correct, sums.weight, sums.counted)
 
 
 cdef int check(int status) except -1:

@@ -144,8 +144,8 @@ def _only_read(*arrays: Array) -> tuple[Array, ...]:
 
 
 def _sums(sums: Array) -> Sums:
-    loss, correct, weight, count = sums.tolist()
-    return Sums(loss, int(correct), weight, int(count))
+    loss, correct, weight, counted = sums.tolist()
+    return Sums(loss, int(correct), weight, int(counted))
 
 
 def _train_driver(weight: Array) -> Callable[..., Any]:

@@ -78,7 +78,7 @@ def _sums(logits: Array, losses: Array, terms: LossTerms) -> Sums:
 
 
 def _add(a: Sums, b: Sums) -> Sums:
-    return Sums(a.loss + b.loss, a.correct + b.correct, a.weight + b.weight, a.count + b.count)
+    return Sums(a.loss + b.loss, a.correct + b.correct, a.weight + b.weight, a.counted + b.counted)
 
 
 def _forward_loss(

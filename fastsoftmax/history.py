@@ -35,14 +35,14 @@ class History:
         """Adds what a pass over n rows summed up."""
         self.lr.append(lr)
         self.train_loss.append(sums.loss / sums.weight)
-        self.train_accuracy.append(sums.correct / sums.count)
+        self.train_accuracy.append(sums.correct / sums.counted)
         self.seconds.append(seconds)
         self.samples_per_second.append(n / seconds)
 
     def add_test(self, sums: Sums, seconds: float) -> None:
         """Adds what an evaluation summed up."""
         self.test_loss.append(sums.loss / sums.weight)
-        self.test_accuracy.append(sums.correct / sums.count)
+        self.test_accuracy.append(sums.correct / sums.counted)
         self.eval_seconds.append(seconds)
 
     def to_dict(self) -> dict[str, list[float]]:

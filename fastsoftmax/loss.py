@@ -74,4 +74,4 @@ class Sums(NamedTuple):
     loss: float  # the losses of the rows
     correct: int  # rows whose first largest logit is the target's, or where targets are largest
     weight: float  # what a mean loss divides by: the number of rows, where nothing weighs them
-    count: int  # type: ignore[assignment]  # rows that were not ignored
+    counted: int  # rows that were not ignored

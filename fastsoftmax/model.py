@@ -181,7 +181,7 @@ class LinearClassifier:
         if not sums.weight > 0:
             raise ValueError("sample_weight must be > 0 somewhere, got only 0")
         if weights is None:
-            return Evaluation(sums.loss / sums.weight, sums.correct / sums.count)
+            return Evaluation(sums.loss / sums.weight, sums.correct / sums.counted)
         right = self.decision_function(x).argmax(axis=1) == target
         return Evaluation(sums.loss / sums.weight, float(np.average(right, weights=weights)))
 

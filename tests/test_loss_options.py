@@ -214,9 +214,9 @@ def test_values(backend, answers, assert_as_good):
 
     assert isinstance(sums, Sums)
     assert sums.loss == pytest.approx(loss, rel=1e-12)
-    assert (sums.correct, sums.count) == (truth["sums"].correct, truth["sums"].count)
+    assert (sums.correct, sums.counted) == (truth["sums"].correct, truth["sums"].counted)
     assert sums.weight == pytest.approx(truth["sums"].weight, rel=1e-6)
-    assert [type(value) for value in (sums.correct, sums.count)] == [int, int]
+    assert [type(value) for value in (sums.correct, sums.counted)] == [int, int]
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_ignored_rows_count_for_nothing(backend, make_problem, shape, flags):
     _, *without = backend.loss_and_grad(x, target, *parameters, **keywords)
     sums_without = backend.evaluate(x, target, *parameters, **keywords)
     assert sums == pytest.approx(sums_without, rel=1e-6)
-    assert sums.count == kept.sum()
+    assert sums.counted == kept.sum()
     for with_them, without_them in zip(gradients, without, strict=True):
         size = np.abs(without_them).max()
         np.testing.assert_allclose(with_them, without_them, atol=4e-6 * size, rtol=0)
@@ -393,7 +393,7 @@ def test_a_batch_of_weight_0(backend, make_problem, shape, momentum):
     new = problem.parameters()
     velocity = Velocity.of(*new) if momentum else None
     sums = backend.train_epoch(x, target, np.arange(50), 50, *new, sgd, velocity, **keywords)
-    assert (sums.loss, sums.weight, sums.count) == (0, 0, 50)
+    assert (sums.loss, sums.weight, sums.counted) == (0, 0, 50)
     assert np.array_equal(new[0], weight) and np.array_equal(new[1], bias)
     backend.train_epoch(x, target, None, 50, *new, sgd, velocity, **keywords)
     assert np.isfinite(new[0]).all() and not np.array_equal(new[0], weight)
@@ -467,13 +467,13 @@ def test_the_first_largest_probability_is_the_target(backend):
         [[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0], [0.2, 0.2, 0.4, 0.2], [0.25] * 4], np.float32
     )
     sums = backend.evaluate(x, probabilities, weight, bias)
-    assert (sums.correct, sums.weight, sums.count) == (2, 4, 4)
+    assert (sums.correct, sums.weight, sums.counted) == (2, 4, 4)
     # probabilities are not ignored, and their weight is not that of their class
     criterion = CrossEntropy(np.array([5, 5, 5, 5]), ignore_index=0)
     sums = backend.evaluate(
         x, probabilities, weight, bias, criterion=criterion, sample_weight=[1, 2, 3, 4]
     )
-    assert (sums.correct, sums.weight, sums.count) == (2, 10, 4)
+    assert (sums.correct, sums.weight, sums.counted) == (2, 10, 4)
 
 
 def test_a_class_can_be_ignored(backend, make_problem):
@@ -484,7 +484,7 @@ def test_a_class_can_be_ignored(backend, make_problem):
         *(x, target, weight.astype(float), bias.astype(float)),
         criterion=CrossEntropy(ignore_index=3),
     )
-    assert sums.count == (target != 3).sum() < 70
+    assert sums.counted == (target != 3).sum() < 70
     assert sums.correct == truth.correct
     assert sums.loss == pytest.approx(truth.loss, rel=1e-6)
 
