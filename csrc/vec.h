@@ -83,6 +83,8 @@
 typedef float vf __attribute__((vector_size(FS_VECTOR_BYTES)));
 typedef int32_t vi __attribute__((vector_size(FS_VECTOR_BYTES)));
 typedef vf vf_unaligned __attribute__((aligned(4), may_alias));
+typedef double vd __attribute__((vector_size(FS_VECTOR_BYTES)));
+typedef float vpair __attribute__((vector_size(2 * sizeof(float))));
 
 FS_INLINE vf v_load(const float *p) { return *(const vf_unaligned *)p; }
 FS_INLINE void v_store(float *p, vf v) { *(vf_unaligned *)p = v; }
@@ -149,16 +151,41 @@ FS_INLINE vf v_load_u8(const uint8_t *p) {
 #endif
 /* clang-format on */
 
+/* Adds the halves of runs of 2 * half lanes: n vectors become (n + 1) / 2. Without the pragma GCC 12
+ * keeps the vectors in memory, and a sum takes twice as long. */
+FS_INLINE int v_sum_level(vf *v, const int n, const int half) {
+#pragma GCC unroll 10
+    for (int i = 0; i < n; i += 2) {
+        const vf a = v[i], b = i + 1 < n ? v[i + 1] : (vf){0};
+        v[i / 2] = FS_LOWER(a, b, half) + FS_UPPER(a, b, half);
+    }
+    return (n + 1) / 2;
+}
+
 /* v[0..n) become their horizontal sums, in the lanes of v[0], v[1], ... in order, with half the
  * shuffles of as many single sums. n is a constant. */
 FS_INLINE void v_sum_each(vf *v, int n) {
-    for (int half = FS_LANES / 2; half >= 1; half /= 2) {
-        for (int i = 0; i < n; i += 2) {
-            const vf a = v[i], b = i + 1 < n ? v[i + 1] : (vf){0};
-            v[i / 2] = FS_LOWER(a, b, half) + FS_UPPER(a, b, half);
-        }
-        n = (n + 1) / 2;
+#if FS_LANES >= 16
+    n = v_sum_level(v, n, 8);
+#endif
+#if FS_LANES >= 8
+    n = v_sum_level(v, n, 4);
+#endif
+    n = v_sum_level(v, n, 2);
+    v_sum_level(v, n, 1);
+}
+
+/* to[0..2) = or += the lanes i and i + 1 of v, i even */
+FS_INLINE void v_store_pair(float *to, vf v, int i, int accumulate) {
+    const double both = ((vd)v)[i / 2]; /* moved, never computed with */
+    vpair pair;
+    memcpy(&pair, &both, sizeof pair);
+    if (accumulate) {
+        vpair before;
+        memcpy(&before, to, sizeof before);
+        pair += before;
     }
+    memcpy(to, &pair, sizeof pair);
 }
 
 /* The lane at which v_transpose puts what lies in vector i: i with its bits reversed. */
