@@ -65,15 +65,18 @@ FS_INLINE void backward_vectors(const block *b, const float *residual, float *gr
 }
 
 /* The same of all rows in rooms, whose features are in a panel: the sums stay in registers from
- * room to room, which takes 7 to 10% less (Emerald Rapids). residual is that of the first room. */
+ * room to room, which takes 7 to 10% less (Emerald Rapids). residual is that of the first room.
+ * Meanwhile the line `ahead` bytes into each row is fetched; ahead < 0: none. */
 FS_INLINE void panel_vectors(const fs_rooms *rooms, const float *panel, const float *residual,
-                             float *grad, ptrdiff_t classes, int accumulate, const int n,
-                             const int width) {
+                             float *grad, ptrdiff_t classes, int accumulate, ptrdiff_t ahead,
+                             const int n, const int width) {
     vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDER];
     load_gradient(acc, grad, classes, accumulate, n, width);
     for (ptrdiff_t i = 0; i < rooms->n; i++, residual += rooms->stride / sizeof(float)) {
-        const ptrdiff_t n_padded = round_up(block_in(rooms, i)->n_rows, FS_WIDE);
+        const block *b = block_in(rooms, i);
+        const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
         for (ptrdiff_t r = 0; r < n_padded; r++, panel += PANEL_FLOATS) {
+            if (width > 1 && ahead >= 0) v_prefetch(b->row[r] + ahead);
             for (int j = 0; j < width; j++) x[j] = v_load(panel + j * FS_LANES);
             multiply_outer(acc, x, residual + r, n, width);
         }
@@ -109,18 +112,20 @@ FS_INLINE void backward_tile(const block *b, const float *residual, float *grad,
     }
 }
 
+/* ahead[0] and ahead[1] are of the two passes. */
 FS_INLINE void panel_tile(const fs_rooms *rooms, const float *panel, const float *residual,
-                          float *grad, ptrdiff_t n_vectors, int accumulate, const int n) {
+                          float *grad, ptrdiff_t n_vectors, int accumulate, const ptrdiff_t *ahead,
+                          const int n) {
     const int first = n > FS_FEW_CLASSES ? (n + 1) / 2 : n;
     if (n_vectors >= FS_WIDER) {
-        panel_vectors(rooms, panel, residual, grad, n, accumulate, first, FS_WIDER);
+        panel_vectors(rooms, panel, residual, grad, n, accumulate, ahead[0], first, FS_WIDER);
         if (first < n)
             panel_vectors(rooms, panel, residual + first * FS_BLOCK_ROWS, grad + first * FS_LANES,
-                          n, accumulate, n - first, FS_WIDER);
+                          n, accumulate, ahead[1], n - first, FS_WIDER);
         return;
     }
     for (ptrdiff_t f = 0; f < n_vectors; f++, panel += FS_LANES, grad += n * FS_LANES)
-        panel_vectors(rooms, panel, residual, grad, n, accumulate, n, 1);
+        panel_vectors(rooms, panel, residual, grad, n, accumulate, -1, n, 1);
 }
 
 /* Tiles are counted class block by class block within each FS_WIDER vectors of features, which so
@@ -217,8 +222,9 @@ FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, int accumul
     const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDER;
     const ptrdiff_t k = first_class(c, b->n_classes);
     const float *residual = b->z + k * FS_BLOCK_ROWS;
-    const ptrdiff_t next_row = b->n_next_forward + c * next_rows(b->n_classes);
-    const ptrdiff_t n_next = next_row < FS_BLOCK_ROWS ? next_rows(b->n_classes) : 0;
+    const ptrdiff_t n_each = next_rows(FS_BLOCK_ROWS - b->n_next_forward, b->n_classes);
+    const ptrdiff_t next_row = b->n_next_forward + c * n_each;
+    const ptrdiff_t n_next = next_row < FS_BLOCK_ROWS ? n_each : 0;
     const char *const *next = b->next + next_row;
     switch (first_class(c + 1, b->n_classes) - k) {
 #define BACKWARD(n)                                                                                \
@@ -229,17 +235,25 @@ case n:                                                                         
     }
 }
 
+/* The next panel's features lie apart, a few lines in each row, which the CPU does not foresee: each
+ * pass over the panel fetches a line of each row's panel_bytes, until all are. With two threads a
+ * step of 256 rows takes 24% less at K = 16, D = 4096, 16% at D = 2048, 3 to 6% at K = 100 (Zen 4). */
 static void backward_panel(const fs_rooms *rooms, const float *panel, ptrdiff_t tile, float *grad,
-                           int accumulate) {
+                           int accumulate, ptrdiff_t panel_bytes) {
     const block *b = block_in(rooms, 0);
     const ptrdiff_t n_blocks = class_blocks(b->n_classes);
     const ptrdiff_t c = tile % n_blocks, k = first_class(c, b->n_classes);
     const float *residual = b->z + k * FS_BLOCK_ROWS;
-    const ptrdiff_t n_vectors = b->n_vectors - tile / n_blocks * FS_WIDER;
+    const ptrdiff_t f = tile / n_blocks * FS_WIDER, n_vectors = b->n_vectors - f;
+    ptrdiff_t ahead[2];
+    for (int pass = 0; pass < 2; pass++) {
+        const ptrdiff_t line = (2 * c + pass) * LINE, next = (f / FS_WIDER + 1) * panel_bytes;
+        ahead[pass] = f + 2 * FS_WIDER <= b->n_full && line < panel_bytes ? next + line : -1;
+    }
     switch (first_class(c + 1, b->n_classes) - k) {
 #define BACKWARD_PANEL(n)                                                                          \
 case n:                                                                                            \
-    panel_tile(rooms, panel, residual, grad, n_vectors, accumulate, n);                            \
+    panel_tile(rooms, panel, residual, grad, n_vectors, accumulate, ahead, n);                     \
     break;
         FS_FOR_CLASSES(BACKWARD_PANEL)
     }

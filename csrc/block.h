@@ -16,10 +16,7 @@
 
 #include "layout.h"
 
-enum {
-    LINE = 64,                     /* bytes of a cache line */
-    NEXT_ROWS = FS_BLOCK_ROWS / 2, /* to prefetch forward, and again backward */
-};
+enum { LINE = 64 }; /* bytes of a cache line */
 
 /* A block of rows and the room to work on it; the arrays follow it in memory. */
 typedef struct {
@@ -39,9 +36,9 @@ typedef struct {
     float *grad_bias;    /* (K,) sums of the residuals, before z is scaled */
 } block;
 
-/* How many of NEXT_ROWS each of the first two class blocks fetches. */
-FS_INLINE ptrdiff_t next_rows(ptrdiff_t n_classes) {
-    return NEXT_ROWS / min_of(2, class_blocks(n_classes));
+/* How many of n rows each of the first two class blocks fetches. */
+FS_INLINE ptrdiff_t next_rows(ptrdiff_t n, ptrdiff_t n_classes) {
+    return n / min_of(2, class_blocks(n_classes));
 }
 
 static size_t room_bytes(ptrdiff_t n_classes) {
@@ -69,9 +66,13 @@ FS_INLINE ptrdiff_t index_at(const fs_rows *rows, ptrdiff_t position) {
     return rows->order ? (ptrdiff_t)rows->order[position] : position;
 }
 
+/* Bytes of n features. */
+FS_INLINE ptrdiff_t feature_bytes(const fs_rows *rows, ptrdiff_t n) {
+    return rows->row_type == FS_UINT8 ? n : n * (ptrdiff_t)sizeof(float);
+}
+
 FS_INLINE const char *row_at(const fs_rows *rows, ptrdiff_t position) {
-    const ptrdiff_t size = rows->row_type == FS_UINT8 ? 1 : sizeof(float);
-    return (const char *)rows->x + index_at(rows, position) * rows->n_features * size;
+    return (const char *)rows->x + index_at(rows, position) * feature_bytes(rows, rows->n_features);
 }
 
 FS_INLINE vf load_features(const char *row, ptrdiff_t vector, const int is_uint8) {

@@ -181,7 +181,8 @@ static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_ro
         p->chunk_sums[i] = (fs_sums){0};
         for (ptrdiff_t r = first; r < last; r += FS_BLOCK_ROWS) {
             const ptrdiff_t r_stop = min_of(r + FS_BLOCK_ROWS, last);
-            const ptrdiff_t next = r_stop < last || i + 1 < stop ? r_stop : next_batch;
+            const fs_next next = {.first = r_stop < last || i + 1 < stop ? r_stop : next_batch,
+                                  .n_forward = FS_BLOCK_ROWS / 2};
             k->residuals(p->rows, &p->weights, r, r_stop, FS_BLOCK_ROWS, next, &room,
                          scratch_of(p, m), &p->chunk_sums[i]);
             for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
@@ -281,9 +282,11 @@ static void share_rows(pass *p, fs_member m, chunks c, ptrdiff_t begin, ptrdiff_
     for (ptrdiff_t i = first_chunk(c, m.thread, m.n_threads); i < stop; i += GROUP_ROOMS) {
         const ptrdiff_t n = min_of(GROUP_ROOMS, stop - i), first = begin + i * c.rows;
         const fs_rooms group = rooms_of(p, i, n);
+        const ptrdiff_t last = min_of(first + n * c.rows, end);
+        const fs_next next = {.first = i + n < stop ? last : -1, .n_forward = FS_BLOCK_ROWS};
         for (ptrdiff_t j = i; j < i + n; j++) p->chunk_sums[j] = (fs_sums){0};
-        p->kernels->residuals(p->rows, &p->weights, first, min_of(first + n * c.rows, end), c.rows,
-                              -1, &group, scratch_of(p, m), &p->chunk_sums[i]);
+        p->kernels->residuals(p->rows, &p->weights, first, last, c.rows, next, &group,
+                              scratch_of(p, m), &p->chunk_sums[i]);
         input_gradient(p, &group, first);
     }
 }
@@ -296,7 +299,8 @@ static void share_classes(pass *p, fs_member m, chunks c, ptrdiff_t begin, ptrdi
     const ptrdiff_t n = first_chunk(c, m.thread + 1, m.n_threads) - mine;
     const fs_rooms rooms = rooms_of(p, mine, n), all = rooms_of(p, 0, c.n);
     const ptrdiff_t first = begin + mine * c.rows;
-    k->take(p->rows, first, min_of(first + n * c.rows, end), c.rows, -1, &rooms);
+    k->take(p->rows, first, min_of(first + n * c.rows, end), c.rows,
+            (fs_next){.first = -1, .n_forward = FS_BLOCK_ROWS}, &rooms);
     fs_team_barrier(m);
     k->share_logits(p->rows, &p->weights, &all, m.thread, m.n_threads, scratch_of(p, m));
     fs_team_barrier(m);

@@ -79,6 +79,13 @@ typedef struct {
     ptrdiff_t n;
 } fs_rooms;
 
+/* The rows that a thread wants after those that it has, from this position on; none where it is
+ * negative. They are prefetched, n_forward of FS_BLOCK_ROWS in the forward pass, the others in the
+ * backward pass. */
+typedef struct {
+    ptrdiff_t first, n_forward;
+} fs_next;
+
 /* The parameters as the kernels read them. Where `packed` is NULL, logits pack of weight (K, D) what
  * they need, when they need it: no copy of a large weight, where by_columns says that they can. */
 typedef struct {
@@ -101,16 +108,15 @@ typedef struct {
     ptrdiff_t (*scratch_floats)(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t n_logits,
                                 ptrdiff_t n_gradient);
     /* Residuals of the rows [begin, end) into the rooms, block_rows to each, and the losses of each
-     * room into its sums. The rows from `next` on are those that this thread will want after these,
-     * and are prefetched; next < 0: none. */
+     * room into its sums. */
     int (*by_columns)(ptrdiff_t n_features, ptrdiff_t n_classes);
     void (*residuals)(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin,
-                      ptrdiff_t end, ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms,
+                      ptrdiff_t end, ptrdiff_t block_rows, fs_next next, const fs_rooms *rooms,
                       float *scratch, fs_sums *sums);
     /* The same in three parts, so that threads can share the classes: the rows into the rooms;
      * logits of the classes that are a thread's; losses and residuals. */
     void (*take)(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t block_rows,
-                 ptrdiff_t next, const fs_rooms *rooms);
+                 fs_next next, const fs_rooms *rooms);
     void (*share_logits)(const fs_rows *rows, const fs_weights *weights, const fs_rooms *rooms,
                          int thread, int n_threads, float *scratch);
     void (*finish)(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t block_rows,

@@ -17,12 +17,13 @@ FS_INLINE void multiply(vf *acc, const vf *x, const float *w, const int n, const
     }
 }
 
-/* z (n, FS_BLOCK_ROWS) = or += rows . w over the vectors [first, last) of features, for the n classes
- * of one class block: w is (n_vectors, n, FS_LANES); after the last ones z = bias + scale * z. Meanwhile
- * the same features of n_next rows are fetched. n and is_uint8 are constants where this is inlined. */
+/* z (n, FS_BLOCK_ROWS) = or += rows . w over the vectors [first, last) of features, for the n
+ * classes of one class block: w is (n_vectors, n, FS_LANES); after the last ones z = bias + scale *
+ * z. Meanwhile the features `shift` vectors on are fetched of n_next rows. n and is_uint8 are
+ * constants where this is inlined. */
 FS_INLINE void forward_block(const block *b, const float *w, const float *bias, float scale,
                              float *z, ptrdiff_t first, ptrdiff_t last, const char *const *next,
-                             ptrdiff_t n_next, const int n, const int is_uint8) {
+                             ptrdiff_t n_next, ptrdiff_t shift, const int n, const int is_uint8) {
     const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
     /* Of few classes more rows, as so few sums would wait for each other: an epoch of K = 3, D = 784
      * takes 2.5 ms, not 2.9 (Emerald Rapids). */
@@ -39,7 +40,7 @@ FS_INLINE void forward_block(const block *b, const float *w, const float *bias, 
         ptrdiff_t f = first;
         for (; f + per_line <= last_full; f += per_line) {
             for (ptrdiff_t i = next_first; i < next_last; i++)
-                v_prefetch(next[i] + f * vector_bytes);
+                v_prefetch(next[i] + (f + shift) * vector_bytes);
             for (int j = 0; j < per_line; j++) {
                 for (int i = 0; i < wide; i++) x[i] = load_features(row[i], f + j, is_uint8);
                 multiply(acc, x, w + (f + j) * w_vector, n, wide);
@@ -68,28 +69,34 @@ FS_INLINE void forward_block(const block *b, const float *w, const float *bias, 
             }
 }
 
-/* z of each room = logits of its rows, padded to 2 * FS_WIDE. Features in ranges of FORWARD_FEATURES:
- * the weight's part of a range and class block stays in L1 while the rows of all rooms pass. */
+/* z of each room = logits of its rows, padded to 2 * FS_WIDE. Features in ranges of
+ * FORWARD_FEATURES: the weight's part of a range and class block stays in L1 while the rows of all
+ * rooms pass. What comes next is fetched meanwhile: the next room's rows, or, beside the last one of
+ * many rooms, the next range of the first one's. */
 FS_INLINE void forward(const fs_rooms *rooms, const fs_rows *rows, const float *packed,
                        ptrdiff_t c_first, ptrdiff_t c_end, const int is_uint8) {
     const ptrdiff_t n_classes = rows->n_classes, n_vectors = feature_vectors(rows->n_features);
     const float *bias = packed + packed_bias_offset(rows->n_features, n_classes);
     const ptrdiff_t step = FORWARD_FEATURES / FS_LANES;
-    const ptrdiff_t passes = min_of(class_blocks(n_classes), 2); /* that prefetch */
     for (ptrdiff_t first = 0; first < n_vectors; first += step) {
         const ptrdiff_t last = min_of(first + step, n_vectors);
+        const int is_last = last == n_vectors;
         for (ptrdiff_t c = c_first; c < c_end; c++) {
             const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
             const float *w = packed + k * n_vectors * FS_LANES;
             for (ptrdiff_t i = 0; i < rooms->n; i++) {
                 const block *b = block_in(rooms, i);
                 float *z = b->z + k * FS_BLOCK_ROWS;
-                const ptrdiff_t n_next = c < passes ? b->n_next_forward / passes : 0;
-                const char *const *next = b->next + c * n_next;
+                const int ends_range = rooms->n > 1 && i + 1 == rooms->n;
+                const ptrdiff_t shift = ends_range ? (is_last ? 0 : last) - first : 0;
+                const ptrdiff_t n_each = next_rows(b->n_next_forward, n_classes);
+                const ptrdiff_t n_next = (c + 1) * n_each <= b->n_next_forward ? n_each : 0;
+                const char *const *next =
+                    (ends_range && !is_last ? block_in(rooms, 0)->row : b->next) + c * n_next;
                 switch (n) {
 #define FORWARD(n)                                                                                 \
 case n:                                                                                            \
-    forward_block(b, w, bias + k, rows->scale, z, first, last, next, n_next, n, is_uint8);         \
+    forward_block(b, w, bias + k, rows->scale, z, first, last, next, n_next, shift, n, is_uint8);  \
     break;
                     FS_FOR_CLASSES(FORWARD)
 #undef FORWARD

@@ -54,11 +54,11 @@ static void compute_logits(const fs_rows *rows, const fs_weights *weights, const
 }
 
 static void take(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t block_rows,
-                 ptrdiff_t next, const fs_rooms *rooms) {
+                 fs_next next, const fs_rooms *rooms) {
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         const ptrdiff_t r = begin + i * block_rows, stop = min_of(r + block_rows, end);
         block *b = new_block(block_in(rooms, i), rows->n_features, rows->n_classes);
-        take_rows(b, rows, r, stop, stop < end ? stop : next, NEXT_ROWS);
+        take_rows(b, rows, r, stop, stop < end ? stop : next.first, next.n_forward);
     }
 }
 
@@ -76,7 +76,7 @@ static void finish(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t block_rows,
 }
 
 static void residuals(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin,
-                      ptrdiff_t end, ptrdiff_t block_rows, ptrdiff_t next, const fs_rooms *rooms,
+                      ptrdiff_t end, ptrdiff_t block_rows, fs_next next, const fs_rooms *rooms,
                       float *scratch, fs_sums *sums) {
     take(rows, begin, end, block_rows, next, rooms);
     share_logits(rows, weights, rooms, 0, 1, scratch);
@@ -98,7 +98,7 @@ static void gather(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, f
 static void gradient(const fs_rows *rows, const fs_rooms *rooms, const float *panel, ptrdiff_t tile,
                      int accumulate, float *grad) {
     if (panel) {
-        backward_panel(rooms, panel, tile, grad, accumulate);
+        backward_panel(rooms, panel, tile, grad, accumulate, feature_bytes(rows, PANEL_FLOATS));
         return;
     }
     const int is_bias = tile == n_tiles(rows->n_features, rows->n_classes) - 1;

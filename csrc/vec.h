@@ -151,8 +151,8 @@ FS_INLINE vf v_load_u8(const uint8_t *p) {
 #endif
 /* clang-format on */
 
-/* Adds the halves of runs of 2 * half lanes: n vectors become (n + 1) / 2. Without the pragma GCC 12
- * keeps the vectors in memory, and a sum takes twice as long. */
+/* Adds the halves of runs of 2 * half lanes: n vectors become (n + 1) / 2. Unless such loops over
+ * registers are unrolled, GCC 12 keeps the vectors in memory: sums then take twice as long. */
 FS_INLINE int v_sum_level(vf *v, const int n, const int half) {
 #pragma GCC unroll 10
     for (int i = 0; i < n; i += 2) {
@@ -195,15 +195,27 @@ FS_INLINE int v_transposed_lane(int i) {
     return lane;
 }
 
+/* Exchanges the upper halves of runs of 2 * half lanes with the lower ones `half` vectors on. */
+FS_INLINE void v_transpose_level(vf *v, const int half) {
+#pragma GCC unroll 16
+    for (int i = 0; i < FS_LANES; i++)
+        if (!(i & half)) {
+            const vf a = v[i], b = v[i + half];
+            v[i] = FS_LOWER(a, b, half);
+            v[i + half] = FS_UPPER(a, b, half);
+        }
+}
+
 /* Lane l of vector i of a (FS_LANES, FS_LANES) matrix goes to lane v_transposed_lane(i) of vector l. */
 FS_INLINE void v_transpose(vf *v) {
-    for (int half = FS_LANES / 2; half >= 1; half /= 2)
-        for (int i = 0; i < FS_LANES; i++)
-            if (!(i & half)) {
-                const vf a = v[i], b = v[i + half];
-                v[i] = FS_LOWER(a, b, half);
-                v[i + half] = FS_UPPER(a, b, half);
-            }
+#if FS_LANES >= 16
+    v_transpose_level(v, 8);
+#endif
+#if FS_LANES >= 8
+    v_transpose_level(v, 4);
+#endif
+    v_transpose_level(v, 2);
+    v_transpose_level(v, 1);
 }
 
 /* To L2: an L1 of 32 KB has no room beside the weight of a class block. */
