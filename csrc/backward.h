@@ -216,6 +216,17 @@ FS_INLINE void gather_rows(const block *b, ptrdiff_t f, float *panel, const int 
     }
 }
 
+/* What backward_vectors does not fetch of the next rows: from vector f on, to the line of the last
+ * byte. */
+FS_INLINE void fetch_ends(const block *b, const char *const *next, ptrdiff_t n_next, ptrdiff_t f,
+                          const int source) {
+    const ptrdiff_t from = f * FS_LANES * (source == UINT8_ROWS ? 1 : (int)sizeof(float));
+    for (ptrdiff_t r = 0; r < n_next; r++) {
+        for (ptrdiff_t i = from; i < b->row_bytes; i += LINE) v_prefetch(next[r] + i);
+        v_prefetch(next[r] + b->row_bytes - 1);
+    }
+}
+
 FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, int accumulate,
                         const int source) {
     const ptrdiff_t n_blocks = class_blocks(b->n_classes);
@@ -226,6 +237,8 @@ FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, int accumul
     const ptrdiff_t next_row = b->n_next_forward + c * n_each;
     const ptrdiff_t n_next = next_row < FS_BLOCK_ROWS ? n_each : 0;
     const char *const *next = b->next + next_row;
+    if (f + FS_WIDER >= b->n_vectors)
+        fetch_ends(b, next, n_next, f + FS_WIDER > b->n_full ? f : b->n_full, source);
     switch (first_class(c + 1, b->n_classes) - k) {
 #define BACKWARD(n)                                                                                \
 case n:                                                                                            \

@@ -46,6 +46,9 @@ FS_INLINE void forward_block(const block *b, const float *w, const float *bias, 
                 multiply(acc, x, w + (f + j) * w_vector, n, wide);
             }
         }
+        /* rows seldom begin with a line, so there is one more of them */
+        for (ptrdiff_t i = next_first; i < next_last; i++)
+            v_prefetch(next[i] + min_of((last + shift) * vector_bytes, b->row_bytes) - 1);
         for (; f < last_full; f++) {
             for (int i = 0; i < wide; i++) x[i] = load_features(row[i], f, is_uint8);
             multiply(acc, x, w + f * w_vector, n, wide);
