@@ -98,6 +98,10 @@ def _compile(
 @cache
 def _compiled(driver: Callable[..., Any], row_type: str, parallel: bool) -> Callable[..., Any]:
     loop = numba.prange if parallel else range
+    if driver is kernels.train_by_rows:
+        return _compile(
+            driver(loop, row_type == "float32"), _signature(driver, row_type), parallel
+        )
     return _compile(driver(loop), _signature(driver, row_type), parallel)
 
 
