@@ -22,7 +22,8 @@ Design
  f) While the gradient of a block is computed, the rows of the next one are fetched: 4 ms of 22
     (AMD Zen 4). That takes three things: to L2, not L1 (which gains nothing); the last line of a
     row too (1.5 ms), as rows do not begin with a line; not during the logits (1.4 ms more time).
- g) Measured to gain nothing, therefore not done: blocks of 16 or 32 rows; vectors of 512 bits,
+ g) Measured to gain nothing, therefore not done: blocks of 16 or 32 rows; fetching rows 2 ahead of
+    the one that is gathered (3% more time); vectors of 512 bits,
     where LLVM takes 256: uint8 rows 3% less time, float32 rows 7% more (Intel with AVX-512); in
     the gradient 392 features at a time, that they stay in L1: 12.3 us where it is 10.8.
  h) The chunks are those of csrc/chunks.h, and what is added in which order depends on them alone.
@@ -44,7 +45,6 @@ from .checks import Array
 BLOCK_ROWS = 64
 BLOCK_FEATURES = 1024  # of a block: 256 KB, in an L2 of 512 KB
 CACHE_LINE = 64  # bytes
-FETCHED_ROWS = 2  # ahead of the one that is gathered
 CLASSES = 5  # taken at a time
 VECTOR = 16  # numbers: the longest of any CPU
 CHUNK_ROWS = 16  # at least
@@ -245,7 +245,6 @@ def gather(rows: Rows, begin: int, end: int, f: int, block: Array) -> None:
     """block (BLOCK_ROWS, width) = features from f on of the rows [begin, end), as float32."""
     width = min(block.shape[1], rows.x.shape[1] - f)
     for r in range(end - begin):
-        fetch(rows, begin + r + FETCHED_ROWS, f, f + width)
         row, to = row_of(rows, begin + r)[f : f + width], block[r]
         for i in range(width):
             to[i] = np.float32(row[i])
@@ -258,7 +257,8 @@ def add_products(
     """z (K, n) += scale * weight (K, D) . rows [begin, end).T, where the features of rows are
     those from f on.
 
-    CLASSES classes and 2 rows in one loop: 7 loads for 10 products. 1 row: 19 us where it is 12.
+    CLASSES classes and 2 rows in one loop: 7 loads for 10 products. 1 row: 19 us where it is 12. 4
+    rows: 9.6 us where it is 10.7 with 32 vector registers, but 15.2 where it is 9.9 with 16.
     """
     never_inlined()
     last = weight.shape[0] - 1
@@ -450,14 +450,12 @@ def losses(
 
 
 @kernel
-def residuals(n_rows: int, room: Room, plain: bool, grad_bias: Array) -> int:
-    """After `losses`, z becomes sum(c) * softmax(z) - c, and is added up in grad_bias (K,).
-
-    Returns how many columns it has, with those of padding.
-    """
+def residuals(n_rows: int, room: Room, plain: bool, scale: Any, grad_bias: Array) -> None:
+    """After `losses`, z becomes sum(c) * softmax(z) - c, 0 in the padding, is added up in
+    grad_bias (K,), and takes the scale of the rows."""
     never_inlined()
     z, factor, label = room.z, room.rows[3], room.classes[1]
-    n: int = divide_up(n_rows, 4) * 4
+    n = divide_up(n_rows, 4) * 4
     for r in range(n):
         factor[r] = room.rows[2, r] / room.rows[1, r] if r < n_rows else ZERO
     for k in range(grad_bias.shape[0]):
@@ -474,8 +472,8 @@ def residuals(n_rows: int, room: Room, plain: bool, grad_bias: Array) -> int:
         total = ZERO
         for r in range(n):
             total += z[k, r]
+            z[k, r] *= scale
         grad_bias[k] += total
-    return n
 
 
 @kernel
@@ -500,14 +498,15 @@ def softmax_rows(x: Array, log: bool, z: Array, rows: Array, best: Array, out: A
 
 @kernel(fastmath=SUM)
 def add_gradient(
-    rows: Rows, begin: int, end: int, scale: Any, z: Array, grad: Array, source: Rows, ahead: int
+    rows: Rows, begin: int, end: int, z: Array, grad: Array, source: Rows, ahead: int
 ) -> None:  # fmt: skip
-    """grad (K, width) += scale * z (K, n) . rows [begin, end), of as many features. Meanwhile as
+    """grad (K, width) += z (K, n) . rows [begin, end), of as many features. Meanwhile as
     many rows of the source, from `ahead` on, are fetched.
 
     CLASSES classes and 4 rows in one loop: 9 loads and 5 stores for 20 products. 1 class and 8
-    rows: 20 us where it is 14. The features are whole VECTORs and the rest, each in a loop of its
-    own: in one loop LLVM keeps 9 of the 20 factors in memory, 10.8 us where it is 9.3.
+    rows: 20 us where it is 14. Whole VECTORs have a loop of their own: in one that may leave a
+    rest LLVM keeps 9 of the 20 factors in memory, 10.8 us where it is 9.3. To leave the rest
+    alone to a second loop: 16.5 us, as it brings them back; by rows, 44% more for 30 features.
     """
     never_inlined()
     n_classes, width = grad.shape
@@ -516,44 +515,38 @@ def add_gradient(
         g0, g1, g2, g3, g4 = grad[k], grad[k + 1], grad[k + 2], grad[k + 3], grad[k + 4]
         fetched, to_fetch = width * k // n_classes, width * (k + CLASSES) // n_classes
         for r in range(0, end - begin, 4):
-            for i in range(r, r + 4):
-                fetch(source, ahead + i, fetched, to_fetch)
+            if ahead + r < source.order.shape[0]:
+                for i in range(r, r + 4):
+                    fetch(source, ahead + i, fetched, to_fetch)
             # z is 0 in the rows of padding, for which the last row stands in
             x0, x1 = row_of(rows, begin + r), row_of(rows, min(begin + r + 1, last))
             x2, x3 = row_of(rows, min(begin + r + 2, last)), row_of(rows, min(begin + r + 3, last))
-            a0, a1 = scale * z[k, r], scale * z[k, r + 1]
-            a2, a3 = scale * z[k, r + 2], scale * z[k, r + 3]
-            b0, b1 = scale * z[k + 1, r], scale * z[k + 1, r + 1]
-            b2, b3 = scale * z[k + 1, r + 2], scale * z[k + 1, r + 3]
-            c0, c1 = scale * z[k + 2, r], scale * z[k + 2, r + 1]
-            c2, c3 = scale * z[k + 2, r + 2], scale * z[k + 2, r + 3]
-            d0, d1 = scale * z[k + 3, r], scale * z[k + 3, r + 1]
-            d2, d3 = scale * z[k + 3, r + 2], scale * z[k + 3, r + 3]
-            e0, e1 = scale * z[k + 4, r], scale * z[k + 4, r + 1]
-            e2, e3 = scale * z[k + 4, r + 2], scale * z[k + 4, r + 3]
-            for i in range(whole):
-                p, q, s, t = x0[i], x1[i], x2[i], x3[i]
-                g0[i] += a0 * p + a1 * q + a2 * s + a3 * t
-                g1[i] += b0 * p + b1 * q + b2 * s + b3 * t
-                g2[i] += c0 * p + c1 * q + c2 * s + c3 * t
-                g3[i] += d0 * p + d1 * q + d2 * s + d3 * t
-                g4[i] += e0 * p + e1 * q + e2 * s + e3 * t
-        for r in range(end - begin if whole < width else 0):
-            x0 = row_of(rows, begin + r)
-            a0, b0, c0 = scale * z[k, r], scale * z[k + 1, r], scale * z[k + 2, r]
-            d0, e0 = scale * z[k + 3, r], scale * z[k + 4, r]
-            for i in range(whole, width):
-                p = x0[i]
-                g0[i] += a0 * p
-                g1[i] += b0 * p
-                g2[i] += c0 * p
-                g3[i] += d0 * p
-                g4[i] += e0 * p
+            a0, a1, a2, a3 = z[k, r], z[k, r + 1], z[k, r + 2], z[k, r + 3]
+            b0, b1, b2, b3 = z[k + 1, r], z[k + 1, r + 1], z[k + 1, r + 2], z[k + 1, r + 3]
+            c0, c1, c2, c3 = z[k + 2, r], z[k + 2, r + 1], z[k + 2, r + 2], z[k + 2, r + 3]
+            d0, d1, d2, d3 = z[k + 3, r], z[k + 3, r + 1], z[k + 3, r + 2], z[k + 3, r + 3]
+            e0, e1, e2, e3 = z[k + 4, r], z[k + 4, r + 1], z[k + 4, r + 2], z[k + 4, r + 3]
+            if whole == width:
+                for i in range(whole):
+                    p, q, s, t = x0[i], x1[i], x2[i], x3[i]
+                    g0[i] += a0 * p + a1 * q + a2 * s + a3 * t
+                    g1[i] += b0 * p + b1 * q + b2 * s + b3 * t
+                    g2[i] += c0 * p + c1 * q + c2 * s + c3 * t
+                    g3[i] += d0 * p + d1 * q + d2 * s + d3 * t
+                    g4[i] += e0 * p + e1 * q + e2 * s + e3 * t
+            else:
+                for i in range(width):
+                    p, q, s, t = x0[i], x1[i], x2[i], x3[i]
+                    g0[i] += a0 * p + a1 * q + a2 * s + a3 * t
+                    g1[i] += b0 * p + b1 * q + b2 * s + b3 * t
+                    g2[i] += c0 * p + c1 * q + c2 * s + c3 * t
+                    g3[i] += d0 * p + d1 * q + d2 * s + d3 * t
+                    g4[i] += e0 * p + e1 * q + e2 * s + e3 * t
 
 
 @kernel(fastmath=FUSE)
-def input_gradient(z: Array, weight: Array, scale: Any, grad: Array) -> None:
-    """grad (n, D) = scale * z (K, n).T . weight (K, D)."""
+def input_gradient(z: Array, weight: Array, grad: Array) -> None:
+    """grad (n, D) = z (K, n).T . weight (K, D)."""
     never_inlined()
     last = weight.shape[0] - 1
     for r in range(grad.shape[0]):
@@ -562,10 +555,10 @@ def input_gradient(z: Array, weight: Array, scale: Any, grad: Array) -> None:
         w0, w1, w2 = weight[k], weight[min(k + 1, last)], weight[min(k + 2, last)]
         w3, w4 = weight[min(k + 3, last)], weight[min(k + 4, last)]
         for r in range(grad.shape[0]):
-            a0, a1 = scale * z[k, r], scale * z[k + 1, r] if k + 1 <= last else ZERO
-            a2 = scale * z[k + 2, r] if k + 2 <= last else ZERO
-            a3 = scale * z[k + 3, r] if k + 3 <= last else ZERO
-            a4 = scale * z[k + 4, r] if k + 4 <= last else ZERO
+            a0, a1 = z[k, r], z[k + 1, r] if k + 1 <= last else ZERO
+            a2 = z[k + 2, r] if k + 2 <= last else ZERO
+            a3 = z[k + 3, r] if k + 3 <= last else ZERO
+            a4 = z[k + 4, r] if k + 4 <= last else ZERO
             g = grad[r]
             for i in range(g.shape[0]):
                 g[i] += a0 * w0[i] + a1 * w1[i] + a2 * w2[i] + a3 * w3[i] + a4 * w4[i]
@@ -667,7 +660,7 @@ def train_by_rows(loop: Loop, direct: bool = False) -> Callable[..., Array]:
         w, v = aligned(size), v_weight.reshape(v_weight.size)
         copy(weight.reshape(size), w)
         matrix = w.reshape((n_classes, n_features))
-        no_losses, updating = np.empty(0, np.float32), grad_weight.size == 0
+        no_losses, updating = grad_bias[:0], grad_weight.size == 0
         for begin in range(0, n_rows, batch_size):
             end = min(begin + batch_size, n_rows)
             n_chunks, chunk_rows = chunks_of(end - begin)
@@ -696,11 +689,11 @@ def train_by_rows(loop: Loop, direct: bool = False) -> Callable[..., Array]:
                         start_at(bias, divide_up(j - i, 4) * 4, room.z)
                         add_products(block, i, j, scale, matrix, 0, room.z)
                         losses(terms, order, r, last, n_classes, room, no_losses, sums_of[c])
-                        residuals(last - r, room, plain, bias_partials[c])
+                        residuals(last - r, room, plain, scale, bias_partials[c])
                         grad = partials[c].reshape((padded, n_features))
-                        add_gradient(block, i, j, scale, room.z, grad, source, ahead)
+                        add_gradient(block, i, j, room.z, grad, source, ahead)
                         if grad_input.size > 0:
-                            input_gradient(room.z, matrix, scale, grad_input[r:last])
+                            input_gradient(room.z, matrix, grad_input[r:last])
             fill(batch_sums, 0.0)
             add_sums(sums_of, n_chunks, batch_sums)
             for task in loop(n_tasks):
@@ -753,7 +746,7 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
         bias_partials = np.empty((most, n_classes), np.float32)
         bias_sum = np.empty(n_classes, np.float32)
         sums_of, batch_sums, sums = np.empty((most, 4)), np.empty(4), np.zeros(4)
-        no_losses, updating = np.empty(0, np.float32), grad_weight.size == 0
+        no_losses, updating = grad_bias[:0], grad_weight.size == 0
         for begin in range(0, n_rows, batch_size):
             end = min(begin + batch_size, n_rows)
             fill(batch_sums, 0.0)
@@ -772,9 +765,9 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
                         fill(sums_of[c], 0.0)
                         logits(source, r, last, scale, weight, bias, room)
                         losses(terms, order, r, last, n_classes, room, no_losses, sums_of[c])
-                        residuals(last - r, room, plain, bias_partials[c])
+                        residuals(last - r, room, plain, scale, bias_partials[c])
                         if grad_input.size > 0:
-                            input_gradient(room.z, weight, scale, grad_input[r:last])
+                            input_gradient(room.z, weight, grad_input[r:last])
                 add_sums(sums_of, n_chunks, batch_sums)
                 for task in loop(n_tasks):
                     for tile in range(n_tiles * task // n_tasks, n_tiles * (task + 1) // n_tasks):
@@ -786,9 +779,7 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
                             last = min(r + chunk_rows, stop)
                             gather(source, r, last, i, tile_blocks[task])
                             block = Rows(tile_blocks[task], in_order)
-                            add_gradient(
-                                block, 0, last - r, scale, zs[c], grads[tile], source, n_rows
-                            )
+                            add_gradient(block, 0, last - r, zs[c], grads[tile], source, n_rows)
                         for k in range(n_classes if stop == end else 0):
                             w = weight[k][i : i + TILE_FEATURES]
                             g = grads[tile, k][: w.shape[0]]
@@ -814,17 +805,17 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
 
 
 def score(loop: Loop) -> Callable[..., Array]:
-    """Losses of all rows, or where there is room for them their logits."""
+    """Losses of all rows, or where there is room for them their logits. The order is empty: the
+    kernels are compiled for the type that it has elsewhere."""
 
     def score(
-        x, target, probabilities, class_weight, sample_weight, label_smoothing, plain, scale,
-        weight, bias, logits_out, losses_out, n_tasks,
+        x, target, probabilities, class_weight, sample_weight, label_smoothing, plain, order,
+        scale, weight, bias, logits_out, losses_out, n_tasks,
     ):  # fmt: skip
         terms = Terms(target, probabilities, class_weight, sample_weight, label_smoothing, plain)
         n_rows, n_features = x.shape
         n_classes = weight.shape[0]
         padded = divide_up(n_classes, CLASSES) * CLASSES
-        order = np.empty(0, np.int64)
         source = Rows(x, order)
         width = min(n_features, BLOCK_FEATURES)
         blocks = np.empty((n_tasks, BLOCK_ROWS, width), np.float32)
