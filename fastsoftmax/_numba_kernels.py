@@ -19,7 +19,7 @@ Design
     also compiles a kernel anew for each that calls it.
  e) Of fast-math only `reassoc`, where a sum over features or rows may be reordered to be a vector,
     and `contract`, which fuses a product and a sum. NaN and infinity stay what they are.
- f) While the gradient of a block is computed, the rows of the next one are fetched: 4 ms of 22
+ f) While the gradient of a block is computed, the rows of the next one are fetched: 4 ms of 25
     (AMD Zen 4). That takes three things: to L2, not L1 (which gains nothing); the last line of a
     row too (1.5 ms), as rows do not begin with a line; not during the logits (1.4 ms more time).
  g) Measured to gain nothing, therefore not done: blocks of 16 or 32 rows; fetching rows 2 ahead of
