@@ -51,7 +51,7 @@ SETTINGS = types.NamedTuple(
 def _signature(driver: Callable[..., Any], row_type: str) -> tuple[Any, ...]:
     x = _array(getattr(types, row_type), 2, True)
     if driver is kernels.score:
-        return x, *TERMS, types.float32, MATRIX, FLOATS, MATRIX, FLOATS, types.int64
+        return x, *TERMS, ORDER, types.float32, MATRIX, FLOATS, MATRIX, FLOATS, types.int64
     if driver is kernels.softmax:
         return x, types.boolean, MATRIX, types.int64
     return (
@@ -98,6 +98,10 @@ def _compile(
 @cache
 def _compiled(driver: Callable[..., Any], row_type: str, parallel: bool) -> Callable[..., Any]:
     loop = numba.prange if parallel else range
+    if driver is kernels.train_by_rows:
+        return _compile(
+            driver(loop, row_type == "float32"), _signature(driver, row_type), parallel
+        )
     return _compile(driver(loop), _signature(driver, row_type), parallel)
 
 
@@ -332,7 +336,7 @@ def evaluate(
         checks.output("losses", losses, x.shape[:1], weight.dtype)
     threads = threads_for(num_threads, x.shape[0] * weight.size)
     sums = _run(
-        *(kernels.score, threads, x, *_terms(terms), scale, *_only_read(weight, bias)),
+        *(kernels.score, threads, x, *_terms(terms), NO_ORDER, scale, *_only_read(weight, bias)),
         *(NO_MATRIX, losses),
     )
     return _sums(sums)
@@ -350,7 +354,15 @@ def predict_logits(
     if x.shape[0]:
         terms = LossTerms(None, None, None, None, 0.0, plain=True)
         _run(
-            *(kernels.score, threads, x, *_terms(terms), scale, *_only_read(weight, bias)),
+            *(
+                kernels.score,
+                threads,
+                x,
+                *_terms(terms),
+                NO_ORDER,
+                scale,
+                *_only_read(weight, bias),
+            ),
             *(logits, NO_VECTOR),
         )
     return logits

@@ -6,8 +6,8 @@ of another file changed, Numba would not know.
 Letters: N rows, D features, K classes; a block is at most BLOCK_ROWS rows.
 
 Design
- a) Rows are gathered, as scaled float32, into a block that stays in L2. All other kernels see
-    only blocks: neither the type of the rows nor their order.
+ a) Rows are gathered, as float32, into a block that stays in L2, and no other kernel knows their
+    type. `train_by_rows` reads float32 rows where they lie: the kernels take rows and an order.
  b) In a block logits are (K, BLOCK_ROWS): rows are in lanes, so that nothing in the softmax is
     horizontal.
  c) Classes are taken CLASSES at a time, so that an element loaded serves several products. Where
@@ -19,11 +19,14 @@ Design
     also compiles a kernel anew for each that calls it.
  e) Of fast-math only `reassoc`, where a sum over features or rows may be reordered to be a vector,
     and `contract`, which fuses a product and a sum. NaN and infinity stay what they are.
- f) Measured to gain nothing, therefore not done: blocks of 16 or 32 rows; fetching the rows of the
-    next block while this one is computed, 2 or 4 at a time before the products of 4 (the C does
-    so line by line); vectors of 512 bits, where LLVM takes 256: uint8 rows 3% less time, float32
-    rows 7% more (Intel with AVX-512).
- g) The chunks are those of csrc/chunks.h, and what is added in which order depends on them alone.
+ f) While the gradient of a block is computed, the rows of the next one are fetched: 4 ms of 25
+    (AMD Zen 4). That takes three things: to L2, not L1 (which gains nothing); the last line of a
+    row too (1.5 ms), as rows do not begin with a line; not during the logits (1.4 ms more time).
+ g) Measured to gain nothing, therefore not done: blocks of 16 or 32 rows; fetching rows 2 ahead of
+    the one that is gathered (3% more time); vectors of 512 bits,
+    where LLVM takes 256: uint8 rows 3% less time, float32 rows 7% more (Intel with AVX-512); in
+    the gradient 392 features at a time, that they stay in L1: 12.3 us where it is 10.8.
+ h) The chunks are those of csrc/chunks.h, and what is added in which order depends on them alone.
 """
 
 from __future__ import annotations
@@ -42,8 +45,8 @@ from .checks import Array
 BLOCK_ROWS = 64
 BLOCK_FEATURES = 1024  # of a block: 256 KB, in an L2 of 512 KB
 CACHE_LINE = 64  # bytes
-PREFETCH_ROWS = 2
 CLASSES = 5  # taken at a time
+VECTOR = 16  # numbers: the longest of any CPU
 CHUNK_ROWS = 16  # at least
 MAX_CHUNKS = 64
 LEAST_CHUNKS = 4  # of a small batch
@@ -78,6 +81,13 @@ class Terms(NamedTuple):
     sample_weight: Array  # (N,)
     label_smoothing: float
     plain: bool
+
+
+class Rows(NamedTuple):
+    """Some rows, where they lie or gathered."""
+
+    x: Array  # (N, D)
+    order: Array  # (N,), or (0,) where they are taken as they come
 
 
 class Room(NamedTuple):
@@ -130,8 +140,8 @@ else:
             kind = ir.FunctionType(ir.VoidType(), [address, number, number, number])
             llvm = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
             element = builder.gep(make_array(a)(context, builder, args[0]).data, [args[1]])
-            read, to_l1, data = number(0), number(3), number(1)
-            builder.call(llvm, [builder.bitcast(element, address), read, to_l1, data])
+            read, to_l2, data = number(0), number(2), number(1)
+            builder.call(llvm, [builder.bitcast(element, address), read, to_l2, data])
             return context.get_dummy_value()
 
         return types.void(a, types.intp), codegen
@@ -198,6 +208,15 @@ def fill(a: Array, value: Any) -> None:
 
 
 @kernel
+def aligned(size: int) -> Array:
+    """An array (size,), from the begin of a cache line on: vectors of 512 bits amid two lines cost
+    twice. Numba's own begin at 32 bytes, NumPy's at 16."""
+    a = np.empty(size + CACHE_LINE // 4, np.float32)
+    skipped = -a.ctypes.data % CACHE_LINE // 4
+    return a[skipped : skipped + size]
+
+
+@kernel
 def index_of(order: Array, i: int) -> int:
     """The i-th row in an order; an empty one takes them as they come."""
     index: int = order[i] if order.shape[0] > 0 else i
@@ -205,45 +224,51 @@ def index_of(order: Array, i: int) -> int:
 
 
 @kernel
-def gather(x: Array, order: Array, begin: int, end: int, f: int, scale: Any, block: Array) -> int:
-    """block (BLOCK_ROWS, width) = features from f on of the rows [begin, end), times the scale.
+def row_of(rows: Rows, i: int) -> Array:
+    row: Array = rows.x[index_of(rows.order, i)]
+    return row
 
-    Rows of zeros follow up to a multiple of 4; returns that. An empty order: rows as they come.
-    In another order the CPU's own prefetcher is of no use, hence ours, PREFETCH_ROWS ahead: to
-    gather uint8 rows takes 7.6 ms an epoch instead of 12.7 with one thread; float32 rows gain
-    little.
-    """
-    padded: int = divide_up(end - begin, 4) * 4
-    width = min(block.shape[1], x.shape[1] - f)
+
+@kernel
+def fetch(rows: Rows, i: int, begin: int, end: int) -> None:
+    """Asks for features [begin, end) of the i-th row in an order, if there is one, to be in L2
+    when their turn comes. Rows as they come are left to the CPU's own prefetcher."""
+    if i < rows.order.shape[0] and begin < end:
+        row = row_of(rows, i)
+        for f in range(begin, end, CACHE_LINE // row.itemsize):
+            prefetch(row, f)
+        prefetch(row, end - 1)  # in one line more, where rows do not begin with a line
+
+
+@kernel
+def gather(rows: Rows, begin: int, end: int, f: int, block: Array) -> None:
+    """block (BLOCK_ROWS, width) = features from f on of the rows [begin, end), as float32."""
+    width = min(block.shape[1], rows.x.shape[1] - f)
     for r in range(end - begin):
-        if begin + r + PREFETCH_ROWS < order.shape[0]:
-            ahead = x[order[begin + r + PREFETCH_ROWS]]
-            for i in range(f, f + width, CACHE_LINE // x.itemsize):
-                prefetch(ahead, i)
-        row = x[index_of(order, begin + r)][f : f + width]
-        to = block[r]
+        row, to = row_of(rows, begin + r)[f : f + width], block[r]
         for i in range(width):
-            to[i] = np.float32(row[i]) * scale
-    for r in range(end - begin, padded):
-        fill(block[r], ZERO)
-    return padded
+            to[i] = np.float32(row[i])
 
 
 @kernel(fastmath=SUM)
-def add_products(block: Array, n: int, weight: Array, f: int, z: Array) -> None:
-    """z (K, n) += weight (K, D) . block (n, width).T over the features from f on.
+def add_products(
+    rows: Rows, begin: int, end: int, scale: Any, weight: Array, f: int, z: Array
+) -> None:  # fmt: skip
+    """z (K, n) += scale * weight (K, D) . rows [begin, end).T, where the features of rows are
+    those from f on.
 
-    CLASSES classes and 2 rows in one loop: 7 loads for 10 products. 1 row: 19 us where it is 12.
+    CLASSES classes and 2 rows in one loop: 7 loads for 10 products. 1 row: 19 us where it is 12. 4
+    rows: 9.6 us where it is 10.7 with 32 vector registers, but 15.2 where it is 9.9 with 16.
     """
     never_inlined()
     last = weight.shape[0] - 1
-    width = min(block.shape[1], weight.shape[1] - f)
+    width = min(rows.x.shape[1], weight.shape[1] - f)
     for k in range(0, last + 1, CLASSES):
         w0, w1 = weight[k][f : f + width], weight[min(k + 1, last)][f : f + width]
         w2, w3 = weight[min(k + 2, last)][f : f + width], weight[min(k + 3, last)][f : f + width]
         w4 = weight[min(k + 4, last)][f : f + width]
-        for r in range(0, n, 2):
-            x, y = block[r], block[r + 1]
+        for r in range(0, end - begin, 2):
+            x, y = row_of(rows, begin + r), row_of(rows, min(begin + r + 1, end - 1))
             x0 = x1 = x2 = x3 = x4 = y0 = y1 = y2 = y3 = y4 = ZERO
             for i in range(width):
                 x0 += x[i] * w0[i]
@@ -257,24 +282,29 @@ def add_products(block: Array, n: int, weight: Array, f: int, z: Array) -> None:
                 y3 += y[i] * w3[i]
                 y4 += y[i] * w4[i]
             for j, sums in enumerate(((x0, y0), (x1, y1), (x2, y2), (x3, y3), (x4, y4))):
-                z[k + j, r] += sums[0]
-                z[k + j, r + 1] += sums[1]
+                z[k + j, r] += scale * sums[0]
+                z[k + j, r + 1] += scale * sums[1]
+
+
+@kernel
+def start_at(bias: Array, n: int, z: Array) -> None:
+    """z (K, n) = the bias of each class."""
+    for k in range(z.shape[0]):
+        fill(z[k][:n], bias[k] if k < bias.shape[0] else ZERO)
 
 
 @kernel
 def logits(
-    x: Array, order: Array, begin: int, end: int, scale: Any, weight: Array, bias: Array,
-    block: Array, z: Array,
+    rows: Rows, begin: int, end: int, scale: Any, weight: Array, bias: Array, room: Room,
 ) -> None:  # fmt: skip
-    """z (K, n) = weight . rows [begin, end) + bias; n counts the rows of padding."""
+    """z (K, n) = scale * weight . rows [begin, end) + bias, of rows that are gathered,
+    BLOCK_FEATURES at a time; n counts the rows of padding."""
     never_inlined()
-    n = divide_up(end - begin, 4) * 4
-    for k in range(z.shape[0]):
-        for r in range(n):
-            z[k, r] = bias[k] if k < bias.shape[0] else ZERO
-    for f in range(0, x.shape[1], block.shape[1]):
-        gather(x, order, begin, end, f, scale, block)
-        add_products(block, n, weight, f, z)
+    block = Rows(room.block, rows.order[:0])
+    start_at(bias, divide_up(end - begin, 4) * 4, room.z)
+    for f in range(0, rows.x.shape[1], block.x.shape[1]):
+        gather(rows, begin, end, f, room.block)
+        add_products(block, 0, end - begin, scale, weight, f, room.z)
 
 
 @kernel
@@ -420,14 +450,12 @@ def losses(
 
 
 @kernel
-def residuals(n_rows: int, room: Room, plain: bool, grad_bias: Array) -> int:
-    """After `losses`, z becomes sum(c) * softmax(z) - c, and is added up in grad_bias (K,).
-
-    Returns how many columns it has, with those of padding.
-    """
+def residuals(n_rows: int, room: Room, plain: bool, scale: Any, grad_bias: Array) -> None:
+    """After `losses`, z becomes sum(c) * softmax(z) - c, 0 in the padding, is added up in
+    grad_bias (K,), and takes the scale of the rows."""
     never_inlined()
     z, factor, label = room.z, room.rows[3], room.classes[1]
-    n: int = divide_up(n_rows, 4) * 4
+    n = divide_up(n_rows, 4) * 4
     for r in range(n):
         factor[r] = room.rows[2, r] / room.rows[1, r] if r < n_rows else ZERO
     for k in range(grad_bias.shape[0]):
@@ -444,8 +472,8 @@ def residuals(n_rows: int, room: Room, plain: bool, grad_bias: Array) -> int:
         total = ZERO
         for r in range(n):
             total += z[k, r]
+            z[k, r] *= scale
         grad_bias[k] += total
-    return n
 
 
 @kernel
@@ -469,34 +497,56 @@ def softmax_rows(x: Array, log: bool, z: Array, rows: Array, best: Array, out: A
 
 
 @kernel(fastmath=SUM)
-def add_gradient(block: Array, n: int, z: Array, grad: Array) -> None:
-    """grad (K, width) += z (K, n) . block (n, width).
+def add_gradient(
+    rows: Rows, begin: int, end: int, z: Array, grad: Array, source: Rows, ahead: int
+) -> None:  # fmt: skip
+    """grad (K, width) += z (K, n) . rows [begin, end), of as many features. Meanwhile as
+    many rows of the source, from `ahead` on, are fetched.
 
     CLASSES classes and 4 rows in one loop: 9 loads and 5 stores for 20 products. 1 class and 8
-    rows: 20 us where it is 14.
+    rows: 20 us where it is 14. Whole VECTORs have a loop of their own: in one that may leave a
+    rest LLVM keeps 9 of the 20 factors in memory, 10.8 us where it is 9.3. To leave the rest
+    alone to a second loop: 16.5 us, as it brings them back; by rows, 44% more for 30 features.
     """
     never_inlined()
-    for k in range(0, grad.shape[0], CLASSES):
+    n_classes, width = grad.shape
+    whole, last = width // VECTOR * VECTOR, end - 1
+    for k in range(0, n_classes, CLASSES):
         g0, g1, g2, g3, g4 = grad[k], grad[k + 1], grad[k + 2], grad[k + 3], grad[k + 4]
-        for r in range(0, n, 4):
-            x0, x1, x2, x3 = block[r], block[r + 1], block[r + 2], block[r + 3]
+        fetched, to_fetch = width * k // n_classes, width * (k + CLASSES) // n_classes
+        for r in range(0, end - begin, 4):
+            if ahead + r < source.order.shape[0]:
+                for i in range(r, r + 4):
+                    fetch(source, ahead + i, fetched, to_fetch)
+            # z is 0 in the rows of padding, for which the last row stands in
+            x0, x1 = row_of(rows, begin + r), row_of(rows, min(begin + r + 1, last))
+            x2, x3 = row_of(rows, min(begin + r + 2, last)), row_of(rows, min(begin + r + 3, last))
             a0, a1, a2, a3 = z[k, r], z[k, r + 1], z[k, r + 2], z[k, r + 3]
             b0, b1, b2, b3 = z[k + 1, r], z[k + 1, r + 1], z[k + 1, r + 2], z[k + 1, r + 3]
             c0, c1, c2, c3 = z[k + 2, r], z[k + 2, r + 1], z[k + 2, r + 2], z[k + 2, r + 3]
             d0, d1, d2, d3 = z[k + 3, r], z[k + 3, r + 1], z[k + 3, r + 2], z[k + 3, r + 3]
             e0, e1, e2, e3 = z[k + 4, r], z[k + 4, r + 1], z[k + 4, r + 2], z[k + 4, r + 3]
-            for i in range(grad.shape[1]):
-                p, q, s, t = x0[i], x1[i], x2[i], x3[i]
-                g0[i] += a0 * p + a1 * q + a2 * s + a3 * t
-                g1[i] += b0 * p + b1 * q + b2 * s + b3 * t
-                g2[i] += c0 * p + c1 * q + c2 * s + c3 * t
-                g3[i] += d0 * p + d1 * q + d2 * s + d3 * t
-                g4[i] += e0 * p + e1 * q + e2 * s + e3 * t
+            if whole == width:
+                for i in range(whole):
+                    p, q, s, t = x0[i], x1[i], x2[i], x3[i]
+                    g0[i] += a0 * p + a1 * q + a2 * s + a3 * t
+                    g1[i] += b0 * p + b1 * q + b2 * s + b3 * t
+                    g2[i] += c0 * p + c1 * q + c2 * s + c3 * t
+                    g3[i] += d0 * p + d1 * q + d2 * s + d3 * t
+                    g4[i] += e0 * p + e1 * q + e2 * s + e3 * t
+            else:
+                for i in range(width):
+                    p, q, s, t = x0[i], x1[i], x2[i], x3[i]
+                    g0[i] += a0 * p + a1 * q + a2 * s + a3 * t
+                    g1[i] += b0 * p + b1 * q + b2 * s + b3 * t
+                    g2[i] += c0 * p + c1 * q + c2 * s + c3 * t
+                    g3[i] += d0 * p + d1 * q + d2 * s + d3 * t
+                    g4[i] += e0 * p + e1 * q + e2 * s + e3 * t
 
 
 @kernel(fastmath=FUSE)
-def input_gradient(z: Array, weight: Array, scale: Any, grad: Array) -> None:
-    """grad (n, D) = scale * z (K, n).T . weight (K, D)."""
+def input_gradient(z: Array, weight: Array, grad: Array) -> None:
+    """grad (n, D) = z (K, n).T . weight (K, D)."""
     never_inlined()
     last = weight.shape[0] - 1
     for r in range(grad.shape[0]):
@@ -505,10 +555,10 @@ def input_gradient(z: Array, weight: Array, scale: Any, grad: Array) -> None:
         w0, w1, w2 = weight[k], weight[min(k + 1, last)], weight[min(k + 2, last)]
         w3, w4 = weight[min(k + 3, last)], weight[min(k + 4, last)]
         for r in range(grad.shape[0]):
-            a0, a1 = scale * z[k, r], scale * z[k + 1, r] if k + 1 <= last else ZERO
-            a2 = scale * z[k + 2, r] if k + 2 <= last else ZERO
-            a3 = scale * z[k + 3, r] if k + 3 <= last else ZERO
-            a4 = scale * z[k + 4, r] if k + 4 <= last else ZERO
+            a0, a1 = z[k, r], z[k + 1, r] if k + 1 <= last else ZERO
+            a2 = z[k + 2, r] if k + 2 <= last else ZERO
+            a3 = z[k + 3, r] if k + 3 <= last else ZERO
+            a4 = z[k + 4, r] if k + 4 <= last else ZERO
             g = grad[r]
             for i in range(g.shape[0]):
                 g[i] += a0 * w0[i] + a1 * w1[i] + a2 * w2[i] + a3 * w3[i] + a4 * w4[i]
@@ -580,8 +630,10 @@ def update(
 Loop = Callable[[int], Any]
 
 
-def train_by_rows(loop: Loop) -> Callable[..., Array]:
-    """A chunk at a time: its residuals, and its partial gradient while its rows are in L2."""
+def train_by_rows(loop: Loop, direct: bool = False) -> Callable[..., Array]:
+    """A chunk at a time: its residuals, and its partial gradient while its rows are in L2, and
+    those of the task's next chunk on their way there. `direct`: rows are float32, and read where
+    they lie."""
 
     def train(
         x, target, probabilities, class_weight, sample_weight, label_smoothing, plain, order,
@@ -589,22 +641,26 @@ def train_by_rows(loop: Loop) -> Callable[..., Array]:
         grad_input, n_tasks,
     ):  # fmt: skip
         terms = Terms(target, probabilities, class_weight, sample_weight, label_smoothing, plain)
+        source, in_order = Rows(x, order), order[:0]
         n_rows = order.shape[0] if order.shape[0] > 0 else x.shape[0]
         n_classes, n_features = weight.shape
         size = n_classes * n_features
         padded = divide_up(n_classes, CLASSES) * CLASSES
         most = most_chunks(batch_size)
-        blocks = np.empty((n_tasks, BLOCK_ROWS, n_features), np.float32)
+        shape = (n_tasks, 0 if direct else BLOCK_ROWS, n_features)
+        blocks = aligned(shape[0] * shape[1] * shape[2]).reshape(shape)
         zs = np.empty((n_tasks, padded, BLOCK_ROWS), np.float32)
         coefficients = np.empty((n_tasks, 0 if plain else n_classes, BLOCK_ROWS), np.float32)
         rows = np.empty((n_tasks, 5, BLOCK_ROWS), np.float32)
         distances = np.empty((n_tasks, BLOCK_ROWS), np.float64)
         classes = np.empty((n_tasks, 2, BLOCK_ROWS), np.int32)
-        partials = np.empty((most, padded * n_features), np.float32)
+        partials = aligned(most * padded * n_features).reshape((most, padded * n_features))
         bias_partials = np.empty((most, n_classes), np.float32)
         sums_of, batch_sums, sums = np.empty((most, 4)), np.empty(4), np.zeros(4)
-        w, v = weight.reshape(size), v_weight.reshape(v_weight.size)
-        no_losses, updating = np.empty(0, np.float32), grad_weight.size == 0
+        w, v = aligned(size), v_weight.reshape(v_weight.size)
+        copy(weight.reshape(size), w)
+        matrix = w.reshape((n_classes, n_features))
+        no_losses, updating = grad_bias[:0], grad_weight.size == 0
         for begin in range(0, n_rows, batch_size):
             end = min(begin + batch_size, n_rows)
             n_chunks, chunk_rows = chunks_of(end - begin)
@@ -613,20 +669,31 @@ def train_by_rows(loop: Loop) -> Callable[..., Array]:
                     blocks[task], zs[task], coefficients[task], rows[task], distances[task],
                     classes[task],
                 )  # fmt: skip
-                for c in range(n_chunks * task // n_tasks, n_chunks * (task + 1) // n_tasks):
+                own = range(n_chunks * task // n_tasks, n_chunks * (task + 1) // n_tasks)
+                for c in own:
                     fill(partials[c], ZERO)
                     fill(bias_partials[c], ZERO)
                     fill(sums_of[c], 0.0)
                     stop = min(begin + (c + 1) * chunk_rows, end)
                     for r in range(begin + c * chunk_rows, stop, BLOCK_ROWS):
                         last = min(r + BLOCK_ROWS, stop)
-                        logits(x, order, r, last, scale, weight, bias, room.block, room.z)
+                        if direct:
+                            block, i = source, r
+                        else:
+                            block, i = Rows(room.block, in_order), 0
+                            gather(source, r, last, 0, room.block)
+                        j = i + last - r
+                        ahead = last
+                        if last == min(begin + own.stop * chunk_rows, end):
+                            ahead = begin + batch_size + own.start * chunk_rows
+                        start_at(bias, divide_up(j - i, 4) * 4, room.z)
+                        add_products(block, i, j, scale, matrix, 0, room.z)
                         losses(terms, order, r, last, n_classes, room, no_losses, sums_of[c])
-                        n = residuals(last - r, room, plain, bias_partials[c])
+                        residuals(last - r, room, plain, scale, bias_partials[c])
                         grad = partials[c].reshape((padded, n_features))
-                        add_gradient(room.block, n, room.z, grad)
+                        add_gradient(block, i, j, room.z, grad, source, ahead)
                         if grad_input.size > 0:
-                            input_gradient(room.z, weight, scale, grad_input[r:last])
+                            input_gradient(room.z, matrix, grad_input[r:last])
             fill(batch_sums, 0.0)
             add_sums(sums_of, n_chunks, batch_sums)
             for task in loop(n_tasks):
@@ -641,7 +708,9 @@ def train_by_rows(loop: Loop) -> Callable[..., Array]:
                 update(bias, g, v_bias, batch_sums[2], sgd.bias_weight_decay, sgd, first)
             first = False
             add(batch_sums, sums)
-        if not updating:
+        if updating:
+            copy(w, weight.reshape(size))
+        else:
             copy(partials[0], grad_weight.reshape(size))
             copy(bias_partials[0], grad_bias)
         return sums
@@ -659,6 +728,7 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
         grad_input, n_tasks,
     ):  # fmt: skip
         terms = Terms(target, probabilities, class_weight, sample_weight, label_smoothing, plain)
+        source, in_order = Rows(x, order), order[:0]
         n_rows = order.shape[0] if order.shape[0] > 0 else x.shape[0]
         n_classes, n_features = weight.shape
         padded = divide_up(n_classes, CLASSES) * CLASSES
@@ -676,7 +746,7 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
         bias_partials = np.empty((most, n_classes), np.float32)
         bias_sum = np.empty(n_classes, np.float32)
         sums_of, batch_sums, sums = np.empty((most, 4)), np.empty(4), np.zeros(4)
-        no_losses, updating = np.empty(0, np.float32), grad_weight.size == 0
+        no_losses, updating = grad_bias[:0], grad_weight.size == 0
         for begin in range(0, n_rows, batch_size):
             end = min(begin + batch_size, n_rows)
             fill(batch_sums, 0.0)
@@ -693,11 +763,11 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
                         last = min(r + chunk_rows, stop)
                         fill(bias_partials[c], ZERO)
                         fill(sums_of[c], 0.0)
-                        logits(x, order, r, last, scale, weight, bias, room.block, room.z)
+                        logits(source, r, last, scale, weight, bias, room)
                         losses(terms, order, r, last, n_classes, room, no_losses, sums_of[c])
-                        residuals(last - r, room, plain, bias_partials[c])
+                        residuals(last - r, room, plain, scale, bias_partials[c])
                         if grad_input.size > 0:
-                            input_gradient(room.z, weight, scale, grad_input[r:last])
+                            input_gradient(room.z, weight, grad_input[r:last])
                 add_sums(sums_of, n_chunks, batch_sums)
                 for task in loop(n_tasks):
                     for tile in range(n_tiles * task // n_tasks, n_tiles * (task + 1) // n_tasks):
@@ -707,8 +777,9 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
                         for c in range(n_chunks):
                             r = span + c * chunk_rows
                             last = min(r + chunk_rows, stop)
-                            n = gather(x, order, r, last, i, scale, tile_blocks[task])
-                            add_gradient(tile_blocks[task], n, zs[c], grads[tile])
+                            gather(source, r, last, i, tile_blocks[task])
+                            block = Rows(tile_blocks[task], in_order)
+                            add_gradient(block, 0, last - r, zs[c], grads[tile], source, n_rows)
                         for k in range(n_classes if stop == end else 0):
                             w = weight[k][i : i + TILE_FEATURES]
                             g = grads[tile, k][: w.shape[0]]
@@ -734,17 +805,18 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
 
 
 def score(loop: Loop) -> Callable[..., Array]:
-    """Losses of all rows, or where there is room for them their logits."""
+    """Losses of all rows, or where there is room for them their logits. The order is empty: the
+    kernels are compiled for the type that it has elsewhere."""
 
     def score(
-        x, target, probabilities, class_weight, sample_weight, label_smoothing, plain, scale,
-        weight, bias, logits_out, losses_out, n_tasks,
+        x, target, probabilities, class_weight, sample_weight, label_smoothing, plain, order,
+        scale, weight, bias, logits_out, losses_out, n_tasks,
     ):  # fmt: skip
         terms = Terms(target, probabilities, class_weight, sample_weight, label_smoothing, plain)
         n_rows, n_features = x.shape
         n_classes = weight.shape[0]
         padded = divide_up(n_classes, CLASSES) * CLASSES
-        order = np.empty(0, np.int64)
+        source = Rows(x, order)
         width = min(n_features, BLOCK_FEATURES)
         blocks = np.empty((n_tasks, BLOCK_ROWS, width), np.float32)
         zs = np.empty((n_tasks, padded, BLOCK_ROWS), np.float32)
@@ -763,7 +835,7 @@ def score(loop: Loop) -> Callable[..., Array]:
                 stop = min((c + 1) * chunk_rows, n_rows)
                 for r in range(c * chunk_rows, stop, BLOCK_ROWS):
                     last = min(r + BLOCK_ROWS, stop)
-                    logits(x, order, r, last, scale, weight, bias, room.block, room.z)
+                    logits(source, r, last, scale, weight, bias, room)
                     if logits_out.size > 0:
                         for i in range(last - r):
                             for k in range(n_classes):
