@@ -102,7 +102,7 @@ class Room(NamedTuple):
 
 
 def by_tiles(n_classes: int, n_features: int) -> bool:
-    """Whether partial gradients would cost more than they gain: the choice of csrc/epoch.c."""
+    """Whether partial gradients would cost more than they gain: the choice of csrc/pass.c."""
     return n_classes * n_features * 4 >= TILES_FROM or n_features > BLOCK_FEATURES
 
 

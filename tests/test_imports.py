@@ -41,7 +41,11 @@ DRIVER = {
     "threads.c": {"fastsoftmax.h", "threads.h"},
     "memory.h": set(),
     "memory.c": {"fastsoftmax.h", "memory.h"},
-    "epoch.c": {"chunks.h", "fastsoftmax.h", "memory.h", "threads.h"},
+    "pass.h": {"chunks.h", "fastsoftmax.h", "threads.h"},
+    "pass.c": {"memory.h", "pass.h"},
+    "steps.h": {"pass.h"},
+    "steps.c": {"steps.h"},
+    "epoch.c": {"memory.h", "steps.h"},
 }
 
 HEAVY = {

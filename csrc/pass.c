@@ -1,0 +1,72 @@
+/* pass.c: the buffers of a call, and the plan by which it works.
+ *
+ * By rows each chunk has a partial gradient of its own, and a row is fetched by one core only; by
+ * tiles no partial gradient goes through memory. Hence the rule, is_large: tiles where the weight is
+ * large.
+ */
+#include "pass.h"
+
+#include "memory.h"
+
+enum {
+    TILES_FROM = 128 << 10, /* bytes of parameters */
+    SPAN_ROWS = 1024,       /* whose residuals are held at a time, by tiles, at most, */
+    SPAN_LOGITS = 16 << 20, /* but no more than so many of them, */
+    LEAST_SPAN_ROWS = 256,  /* unless they are of so few rows */
+};
+
+static int is_large(ptrdiff_t packed_size) {
+    return packed_size * (ptrdiff_t)sizeof(float) >= TILES_FROM;
+}
+
+/* Room for a buffer of n bytes at *end, which moves on. A first round with base NULL measures. */
+static void *place(char *base, size_t *end, size_t n) {
+    char *p = base ? base + *end : NULL;
+    *end += (n + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN;
+    return p;
+}
+
+static void place_buffers(pass *p, char *base, size_t *end, ptrdiff_t n_rooms, int packed,
+                          ptrdiff_t n_partials, int velocity) {
+    const size_t packed_bytes = sizeof(float) * (size_t)p->packed_size;
+    p->rooms = place(base, end, p->room_bytes * (size_t)n_rooms);
+    p->packed = packed ? place(base, end, packed_bytes) : NULL;
+    p->velocity = velocity ? place(base, end, packed_bytes) : NULL;
+    p->partials = n_partials ? place(base, end, packed_bytes * (size_t)n_partials) : NULL;
+    p->bias_tile = place(base, end, packed_bytes - sizeof(float) * (size_t)p->bias_offset);
+    p->scratch = place(base, end, sizeof(float) * (size_t)(p->num_threads * p->scratch_floats));
+}
+
+void *fs_new_pass(pass *p, purpose what, const fs_kernels *kernels, const fs_rows *rows,
+                  int num_threads, ptrdiff_t batch_size, const float *weight, const float *bias,
+                  int velocity) {
+    const ptrdiff_t d = rows->n_features, k = rows->n_classes;
+    const ptrdiff_t batch = min_of(batch_size, rows->n_rows);
+    *p = (pass){.kernels = kernels, .rows = rows, .batch_size = batch};
+    p->packed_size = kernels->packed_size(d, k);
+    p->bias_offset = kernels->packed_bias_offset(d, k);
+    p->room_bytes = (kernels->room_bytes(k) + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN;
+    p->by_tiles = what != FORWARD && is_large(p->packed_size);
+    p->span_rows =
+        max_of(LEAST_SPAN_ROWS, min_of(SPAN_ROWS, SPAN_LOGITS / k / FS_BLOCK_ROWS * FS_BLOCK_ROWS));
+    const ptrdiff_t n_chunks = most_chunks(p->by_tiles ? min_of(batch, p->span_rows) : batch);
+    p->num_threads = (int)max_of(1, p->by_tiles ? num_threads : min_of(num_threads, n_chunks));
+    const ptrdiff_t n_rooms = p->by_tiles ? n_chunks : p->num_threads;
+    const ptrdiff_t n_partials = what == FORWARD ? 0
+                                 : !p->by_tiles  ? n_chunks
+                                                 : what == TRAIN && batch > p->span_rows;
+    p->scratch_floats = p->by_tiles
+                            ? kernels->scratch_floats(d, k, min_of(n_rooms, GROUP_ROOMS), n_rooms)
+                            : kernels->scratch_floats(d, k, 1, 0);
+    const int packed =
+        weight && (what == TRAIN || !is_large(p->packed_size) || !kernels->by_columns(d, k));
+    size_t bytes = 0;
+    place_buffers(p, NULL, &bytes, n_rooms, packed, n_partials, velocity);
+    char *memory = fs_take_memory(bytes);
+    if (!memory) return NULL;
+    bytes = 0;
+    place_buffers(p, memory, &bytes, n_rooms, packed, n_partials, velocity);
+    if (packed) kernels->pack(weight, bias, d, k, p->packed);
+    p->weights = (fs_weights){.packed = p->packed, .weight = weight, .bias = bias};
+    return memory;
+}
