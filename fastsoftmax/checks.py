@@ -204,7 +204,7 @@ def loss_terms(
         raise TypeError(f"criterion must be a CrossEntropy, got {type(criterion).__name__}")
     target = np.asarray(target)
     probabilities, any_ignored = None, False
-    if target.dtype.kind == "f" and target.ndim == 2:
+    if target.ndim == 2 and target.dtype.kind == "f":
         if target.shape != (n_rows, n_classes):
             raise ValueError(
                 f"target must have shape ({n_rows}, {n_classes}) where it is probabilities, "
