@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, freethreading_compatible=True
 # cython: binding=True, embedsignature=False
-"""The C backend: typed views of checked arrays, handed to csrc/ with the GIL released.
+"""The C backend: the memory of checked arrays, handed to csrc/ with the GIL released.
 
 Over 300 lines, as it repeats the declarations of fastsoftmax.h, and every signature of the contract.
 """
@@ -13,7 +13,8 @@ from . import checks
 from .loss import Sums
 from .threads import check_num_threads, threads_for
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int32_t, int64_t
 
 name = "cython"
 
@@ -120,68 +121,67 @@ select_isa(os.environ.get("FASTSOFTMAX_ISA") or None)
 
 # ---- from arrays to structs ----
 
-cdef int fill_rows(fs_rows *rows, x, const int64_t[::1] order, scale,
-                   Py_ssize_t n_classes) except -1:
+cdef void *to_read(array) except? NULL:
+    """Where the memory of a checked array begins; the array must outlive its use.
+
+    A typed view would check its dtype and shape once more, and takes three times as long.
+    """
+    return memory_of(array, PyBUF_SIMPLE)
+
+
+cdef void *to_write(array) except? NULL:
+    return memory_of(array, PyBUF_WRITABLE)
+
+
+cdef void *memory_of(array, int flags) except? NULL:
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, flags)
+    PyBuffer_Release(&view)
+    return view.buf
+
+
+cdef int fill_rows(fs_rows *rows, x, order, scale, Py_ssize_t n_classes) except -1:
     """The arrays must outlive `rows`; without an order the rows come in their own."""
-    cdef const float[:, ::1] x_float32
-    cdef const uint8_t[:, ::1] x_uint8
     rows.n_rows, rows.n_features = x.shape
     rows.n_classes = n_classes
     rows.scale = checks.row_scale(scale)
     rows.grad_scale = 1.0
-    rows.x = rows.target = rows.criterion = rows.order = NULL
-    if x.dtype == np.uint8:
-        rows.row_type = FS_UINT8
-        x_uint8 = x
-        if rows.n_rows:
-            rows.x = &x_uint8[0, 0]
-    else:
-        rows.row_type = FS_FLOAT32
-        x_float32 = x
-        if rows.n_rows:
-            rows.x = &x_float32[0, 0]
+    rows.target = rows.criterion = rows.order = NULL
+    rows.row_type = FS_UINT8 if x.itemsize == 1 else FS_FLOAT32
+    rows.x = to_read(x)
     if order is not None:
         rows.n_rows = order.shape[0]
-        if rows.n_rows:
-            rows.order = &order[0]
+        rows.order = <const int64_t *> to_read(order)
     return 0
 
 
 cdef int fill_terms(fs_rows *rows, fs_criterion *criterion, terms) except -1:
     """Targets and what weighs them, checks.LossTerms, which must outlive `rows`."""
-    cdef const int32_t[::1] target = terms.target
-    cdef const float[::1] class_weight = terms.class_weight
-    cdef const float[::1] sample_weight = terms.sample_weight
-    cdef const float[:, ::1] probabilities = terms.probabilities
-    if target is not None and target.shape[0]:
-        rows.target = &target[0]
+    if terms.target is not None:
+        rows.target = <const int32_t *> to_read(terms.target)
     if terms.plain:
         return 0
     rows.criterion = criterion
     criterion.class_weight = criterion.sample_weight = criterion.probabilities = NULL
     criterion.label_smoothing = terms.label_smoothing
-    if class_weight is not None:
-        criterion.class_weight = &class_weight[0]
-    if sample_weight is not None and sample_weight.shape[0]:
-        criterion.sample_weight = &sample_weight[0]
-    if probabilities is not None and probabilities.shape[0]:
-        criterion.probabilities = &probabilities[0, 0]
+    if terms.class_weight is not None:
+        criterion.class_weight = <const float *> to_read(terms.class_weight)
+    if terms.sample_weight is not None:
+        criterion.sample_weight = <const float *> to_read(terms.sample_weight)
+    if terms.probabilities is not None:
+        criterion.probabilities = <const float *> to_read(terms.probabilities)
     return 0
 
 
-cdef int fill_params(fs_params *params, float[:, ::1] weight, float[::1] bias,
-                     velocity) except -1:
+cdef int fill_params(fs_params *params, weight, bias, velocity) except -1:
     """The arrays must outlive `params`; velocity is that of checks.velocity_of."""
-    cdef float[:, ::1] velocity_weight
-    cdef float[::1] velocity_bias
-    params.weight = &weight[0, 0]
-    params.bias = &bias[0]
+    params.weight = <float *> to_write(weight)
+    params.bias = <float *> to_write(bias)
     params.velocity_weight = NULL
     params.velocity_bias = NULL
     if velocity is not None:
-        velocity_weight, velocity_bias = velocity[0], velocity[1]
-        params.velocity_weight = &velocity_weight[0, 0]
-        params.velocity_bias = &velocity_bias[0]
+        params.velocity_weight = <float *> to_write(velocity[0])
+        params.velocity_bias = <float *> to_write(velocity[1])
     return 0
 
 
@@ -224,19 +224,17 @@ def loss_and_grad(x, target, weight, bias, *, criterion=None, sample_weight=None
     rows.grad_scale = checks.finite("grad_scale", grad_scale)
     fill_terms(&rows, &c, terms)
     threads = threads_for(num_threads, rows.n_rows * weight.size)
-    cdef float[:, ::1] gi
-    cdef float *gi_pointer = NULL
+    cdef void *gi = NULL
     if grad_input is not None:
-        gi = checks.output("grad_input", grad_input, x.shape, weight.dtype)
-        gi_pointer = &gi[0, 0]
+        gi = to_write(checks.output("grad_input", grad_input, x.shape, weight.dtype))
     grad_weight, grad_bias = np.empty_like(weight), np.empty_like(bias)
-    cdef const float[:, ::1] w = weight
-    cdef const float[::1] b = bias
-    cdef float[:, ::1] gw = grad_weight
-    cdef float[::1] gb = grad_bias
+    cdef const void *w = to_read(weight)
+    cdef const void *b = to_read(bias)
+    cdef void *gw = to_write(grad_weight)
+    cdef void *gb = to_write(grad_bias)
     with nogil:
-        status = fs_loss_and_grad(kernels, &rows, &w[0, 0], &b[0], threads, &gw[0, 0], &gb[0],
-                                  gi_pointer, &sums)
+        status = fs_loss_and_grad(kernels, &rows, <const float *> w, <const float *> b, threads,
+                                  <float *> gw, <float *> gb, <float *> gi, &sums)
     check(status)
     return sums.loss, grad_weight, grad_bias
 
@@ -249,13 +247,13 @@ def sgd_update(weight, bias, grad_weight, grad_bias, total_weight, sgd, velocity
     moments = checks.velocity_of(sgd, velocity, weight)
     cdef double total = checks.positive("total_weight", total_weight)
     cdef fs_sgd settings = sgd_struct(sgd, moments)
-    cdef const float[:, ::1] gw = grad_weight
-    cdef const float[::1] gb = grad_bias
+    cdef const void *gw = to_read(grad_weight)
+    cdef const void *gb = to_read(grad_bias)
     cdef Py_ssize_t n_classes = weight.shape[0], n_features = weight.shape[1]
     fill_params(&params, weight, bias, moments)
     with nogil:
-        fs_sgd_update(kernels, &params, &gw[0, 0], &gb[0], n_features, n_classes, total,
-                      &settings)
+        fs_sgd_update(kernels, &params, <const float *> gw, <const float *> gb, n_features,
+                      n_classes, total, &settings)
     if moments is not None:
         velocity.started = True
 
@@ -314,16 +312,14 @@ def evaluate(x, target, weight, bias, *, criterion=None, sample_weight=None, sca
     fill_rows(&rows, x, None, scale, weight.shape[0])
     fill_terms(&rows, &c, terms)
     threads = threads_for(num_threads, rows.n_rows * weight.size)
-    cdef float[::1] out
-    cdef float *out_pointer = NULL
+    cdef void *out = NULL
     if losses is not None:
-        out = checks.output("losses", losses, x.shape[:1], weight.dtype)
-        if rows.n_rows:
-            out_pointer = &out[0]
-    cdef const float[:, ::1] w = weight
-    cdef const float[::1] b = bias
+        out = to_write(checks.output("losses", losses, x.shape[:1], weight.dtype))
+    cdef const void *w = to_read(weight)
+    cdef const void *b = to_read(bias)
     with nogil:
-        status = fs_evaluate(kernels, &rows, &w[0, 0], &b[0], threads, out_pointer, &sums)
+        status = fs_evaluate(kernels, &rows, <const float *> w, <const float *> b, threads,
+                             <float *> out, &sums)
     check(status)
     return sums_of(&sums)
 
@@ -337,13 +333,14 @@ def predict_logits(x, weight, bias, *, scale=1.0, num_threads=None):
     fill_rows(&rows, x, None, scale, weight.shape[0])
     threads = threads_for(num_threads, rows.n_rows * weight.size)
     logits = np.empty((x.shape[0], weight.shape[0]), np.float32)
-    cdef const float[:, ::1] w = weight
-    cdef const float[::1] b = bias
-    cdef float[:, ::1] out = logits
+    cdef const void *w = to_read(weight)
+    cdef const void *b = to_read(bias)
+    cdef void *out = to_write(logits)
     if rows.n_rows == 0:
         return logits
     with nogil:
-        status = fs_predict_logits(kernels, &rows, &w[0, 0], &b[0], threads, &out[0, 0])
+        status = fs_predict_logits(kernels, &rows, <const float *> w, <const float *> b, threads,
+                                   <float *> out)
     check(status)
     return logits
 
@@ -359,14 +356,17 @@ def log_softmax(logits, *, num_threads=None):
 cdef _softmax(logits, bint log, num_threads):
     cdef int status, threads
     check_num_threads(num_threads)
-    cdef const float[:, ::1] z = checks.logits_matrix(logits)
+    logits = checks.logits_matrix(logits)
     threads = threads_for(num_threads, 16 * logits.size)  # as long as an exp takes
     result = np.empty_like(logits)
-    cdef float[:, ::1] out = result
-    if z.shape[0] == 0:
+    cdef Py_ssize_t n_rows = logits.shape[0], n_classes = logits.shape[1]
+    cdef const void *z = to_read(logits)
+    cdef void *out = to_write(result)
+    if n_rows == 0:
         return result
     with nogil:
-        status = fs_softmax(kernels, &z[0, 0], z.shape[0], z.shape[1], log, threads, &out[0, 0])
+        status = fs_softmax(kernels, <const float *> z, n_rows, n_classes, log, threads,
+                            <float *> out)
     check(status)
     return result
 

@@ -174,14 +174,20 @@ class _Arguments:
 
     def mean_over(self) -> tuple[int, float]:
         """The rows that are not ignored, and what the mean of their losses divides by."""
-        if self.target.ndim == 2:
-            return len(self.target), len(self.target)
-        kept = self.target != self.criterion.ignore_index
+        target, ignore_index = self.target, self.criterion.ignore_index
+        class_weight = self.criterion.class_weight
+        # the least one is found in 0.3 us: to compare and count takes 1 us by itself, and 5 us
+        # between calls of PyTorch, whose own code runs slower after it
+        if target.ndim == 2 or (
+            class_weight is None and ignore_index < 0 <= target.item(target.argmin())
+        ):
+            return len(target), len(target)
+        kept = target != ignore_index
         count = int(np.count_nonzero(kept))
-        if self.criterion.class_weight is None:
+        if class_weight is None:
             return count, count
         # clip: a target out of range is for the backend to refuse
-        weights = self.criterion.class_weight.take(self.target[kept], mode="clip")
+        weights = class_weight.take(target[kept], mode="clip")
         return count, float(weights.sum(dtype=np.float64))
 
 

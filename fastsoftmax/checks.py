@@ -40,7 +40,7 @@ def rows(
 ) -> Array:
     """`x` as (N, D) rows of `floats` or uint8: trailing dimensions are flattened, not copied."""
     x = np.asarray(x)
-    if x.dtype != _UINT8 and x.dtype not in floats:
+    if x.dtype not in floats and x.dtype != _UINT8:
         raise TypeError(
             f"x must be {_names((*floats, _UINT8))}, got {x.dtype}; convert it once with "
             f"x.astype(np.float32)"
@@ -49,9 +49,10 @@ def rows(
         raise ValueError(f"x must be (N, D) or (N, H, W) and the like, got shape {x.shape}")
     _contiguous("x", x)
     matrix: Array = x.reshape(x.shape[0], math.prod(x.shape[1:])) if x.ndim > 2 else x
-    if matrix.shape[1] == 0 or (n_features is not None and matrix.shape[1] != n_features):
+    got = matrix.shape[1]
+    if got == 0 or (n_features is not None and got != n_features):
         expected = "at least 1" if n_features is None else f"{n_features} as the weight has"
-        raise ValueError(f"x has {matrix.shape[1]} features, expected {expected}")
+        raise ValueError(f"x has {got} features, expected {expected}")
     return matrix
 
 
@@ -65,16 +66,8 @@ def parameters(
     writeable: bool = False,
 ) -> tuple[Array, Array]:
     """A (K, D) `weight` and a (K,) `bias`, K >= 2, D >= 1, or arrays of just their `shape`."""
-    for name, array, ndim in zip(names, (weight, bias), (2, 1), strict=True):
-        if not isinstance(array, np.ndarray) or array.dtype not in floats:
-            got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-            raise TypeError(f"{name} must be an array of {_names(floats)}, got {got}")
-        if array.ndim != ndim:
-            form = "(K, D)" if ndim == 2 else "(K,)"
-            raise ValueError(f"{name} must be {form}, got shape {array.shape}")
-        _contiguous(name, array)
-        if writeable and not array.flags.writeable:
-            raise ValueError(f"{name} is read-only, and would be updated in place")
+    _parameter(names[0], weight, 2, floats, writeable)
+    _parameter(names[1], bias, 1, floats, writeable)
     n_classes, n_features = weight.shape
     if shape is not None and weight.shape != shape:
         raise ValueError(f"{names[0]} must have shape {shape}, got {weight.shape}")
@@ -87,14 +80,26 @@ def parameters(
     return weight, bias
 
 
+def _parameter(
+    name: str, array: Any, ndim: int, floats: tuple[np.dtype[Any], ...], writeable: bool
+) -> None:
+    if not isinstance(array, np.ndarray) or array.dtype not in floats:
+        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise TypeError(f"{name} must be an array of {_names(floats)}, got {got}")
+    if array.ndim != ndim:
+        form = "(K, D)" if ndim == 2 else "(K,)"
+        raise ValueError(f"{name} must be {form}, got shape {array.shape}")
+    _contiguous(name, array)
+    if writeable and not array.flags.writeable:
+        raise ValueError(f"{name} is read-only, and would be updated in place")
+
+
 def _all_below(indices: Array, n: int) -> bool:
     """Whether all integers are in [0, n)."""
     if indices.size == 0:
         return True
-    if n <= 1 << (8 * indices.itemsize - 1):  # as unsigned, negative ones are larger than n
-        as_unsigned = indices.view(indices.dtype.str.replace("i", "u"))
-        return bool(np.maximum.reduce(as_unsigned) < n)  # as max(), which takes a microsecond more
-    return bool(indices.min() >= 0 and indices.max() < n)
+    # as min() and max(), which take a microsecond each
+    return bool(0 <= indices.item(indices.argmin()) and indices.item(indices.argmax()) < n)
 
 
 def targets(
@@ -199,7 +204,7 @@ def loss_terms(
         raise TypeError(f"criterion must be a CrossEntropy, got {type(criterion).__name__}")
     target = np.asarray(target)
     probabilities, any_ignored = None, False
-    if target.dtype.kind == "f" and target.ndim == 2:
+    if target.ndim == 2 and target.dtype.kind == "f":
         if target.shape != (n_rows, n_classes):
             raise ValueError(
                 f"target must have shape ({n_rows}, {n_classes}) where it is probabilities, "

@@ -62,9 +62,9 @@ class SGD:
     decay_bias: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("lr", "momentum", "weight_decay"):
-            if not _number(name, getattr(self, name)) >= 0:
-                raise ValueError(f"{name} must be >= 0, got {getattr(self, name)!r}")
+        _not_negative("lr", self.lr)
+        _not_negative("momentum", self.momentum)
+        _not_negative("weight_decay", self.weight_decay)
         _number("dampening", self.dampening)
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(
@@ -83,6 +83,11 @@ def _number(name: str, value: object) -> float:
     if not in_range:
         raise ValueError(f"{name} must be finite in float32, got {value!r}")
     return value  # type: ignore[return-value]
+
+
+def _not_negative(name: str, value: object) -> None:
+    if not _number(name, value) >= 0:
+        raise ValueError(f"{name} must be >= 0, got {value!r}")
 
 
 @dataclass

@@ -57,13 +57,14 @@ def threads_for(num_threads: int | None, work: int) -> int:
     As many as are asked for; where that is left to us, no more than have a few microseconds of
     work each: less is not worth a barrier.
     """
-    threads = check_num_threads(num_threads)
-    return threads if num_threads is not None else worthwhile(threads, work)
+    if num_threads is None:
+        return worthwhile(get_num_threads(), work)
+    return check_num_threads(num_threads)
 
 
 def worthwhile(threads: int, work: int) -> int:
     """As many of `threads` as have a few microseconds each of `work` multiply-adds."""
-    return min(threads, max(1, work // _WORK))
+    return min(threads, work // _WORK) or 1
 
 
 def check_num_threads(num_threads: int | None) -> int:
