@@ -50,7 +50,9 @@ void *fs_new_pass(pass *p, purpose what, const fs_kernels *kernels, const fs_row
     p->span_rows =
         max_of(LEAST_SPAN_ROWS, min_of(SPAN_ROWS, SPAN_LOGITS / k / FS_BLOCK_ROWS * FS_BLOCK_ROWS));
     const ptrdiff_t n_chunks = most_chunks(p->by_tiles ? min_of(batch, p->span_rows) : batch);
-    p->num_threads = (int)max_of(1, p->by_tiles ? num_threads : min_of(num_threads, n_chunks));
+    /* by rows, who has no chunk of a batch is not woken: 3 us of a small one */
+    p->num_threads =
+        (int)max_of(1, p->by_tiles ? num_threads : min_of(num_threads, chunks_of(batch).n));
     const ptrdiff_t n_rooms = p->by_tiles ? n_chunks : p->num_threads;
     const ptrdiff_t n_partials = what == FORWARD ? 0
                                  : !p->by_tiles  ? n_chunks
