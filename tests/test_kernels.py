@@ -24,7 +24,7 @@ CLASSES = (2, 3, 7, 10, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 784)
 ROWS = (1, 2, 31, 63, 64, 65, 256, 257)
 
 # The C backend has a second plan for 128 KB of weight and more, in spans of 1024 rows, and takes
-# features in ranges of 1024
+# features in ranges of 512 (AVX-512) or 1024
 LARGE = [
     (1, 784, 64),
     (31, 97, 784),
@@ -32,9 +32,12 @@ LARGE = [
     (257, 513, 65),
     (2, 784, 97),
     (1060, 97, 350),
+    (65, 512, 3),
+    (31, 513, 7),
     (65, 1024, 3),
     (33, 1025, 7),
     (10, 2100, 17),
+    (130, 2100, 16),
 ]
 
 # Every value, each with three others: 16, 15 and 8 have few multiples in common
