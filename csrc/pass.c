@@ -12,11 +12,22 @@ enum {
     TILES_FROM = 128 << 10, /* bytes of parameters */
     SPAN_ROWS = 1024,       /* whose residuals are held at a time, by tiles, at most, */
     SPAN_LOGITS = 16 << 20, /* but no more than so many of them, */
+    SPAN_BYTES = 8 << 20,   /* and rows of so many bytes, which are read once for all tiles, */
     LEAST_SPAN_ROWS = 256,  /* unless they are of so few rows */
 };
 
 static int is_large(ptrdiff_t packed_size) {
     return packed_size * (ptrdiff_t)sizeof(float) >= TILES_FROM;
+}
+
+/* At D = 4096 a step of 8,192 rows takes 14% less at K = 16, 10% at K = 10, than in spans of 16 MB of
+ * rows, and as long at K = 100 (Zen 4). */
+static ptrdiff_t span_rows_of(const fs_rows *rows) {
+    const ptrdiff_t row_bytes =
+        rows->n_features * (rows->row_type == FS_UINT8 ? 1 : (ptrdiff_t)sizeof(float));
+    const ptrdiff_t most =
+        min_of(SPAN_ROWS, min_of(SPAN_LOGITS / rows->n_classes, SPAN_BYTES / max_of(1, row_bytes)));
+    return max_of(LEAST_SPAN_ROWS, most / FS_BLOCK_ROWS * FS_BLOCK_ROWS);
 }
 
 /* Room for a buffer of n bytes at *end, which moves on. A first round with base NULL measures. */
@@ -47,8 +58,7 @@ void *fs_new_pass(pass *p, purpose what, const fs_kernels *kernels, const fs_row
     p->bias_offset = kernels->packed_bias_offset(d, k);
     p->room_bytes = (kernels->room_bytes(k) + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN;
     p->by_tiles = what != FORWARD && is_large(p->packed_size);
-    p->span_rows =
-        max_of(LEAST_SPAN_ROWS, min_of(SPAN_ROWS, SPAN_LOGITS / k / FS_BLOCK_ROWS * FS_BLOCK_ROWS));
+    p->span_rows = span_rows_of(rows);
     const ptrdiff_t n_chunks = most_chunks(p->by_tiles ? min_of(batch, p->span_rows) : batch);
     /* by rows, who has no chunk of a batch is not woken: 3 us of a small one */
     p->num_threads =
