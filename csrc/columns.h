@@ -39,14 +39,14 @@ FS_INLINE void transpose_rows(const block *b, ptrdiff_t first, ptrdiff_t last,
             if (f * vector_bytes % LINE == 0)
                 for (int i = 0; i < FS_LANES; i++) v_prefetch(next[i] + f * vector_bytes + ahead);
             vf v[FS_LANES];
-#pragma GCC unroll 16
+            FS_UNROLL
             for (int i = 0; i < FS_LANES; i++) {
                 const ptrdiff_t row = r + v_transposed_lane(i);
                 v[i] = f < b->n_full ? load_features(b->row[row], f, is_uint8)
                                      : v_load(b->tail + row * FS_LANES);
             }
             v_transpose(v);
-#pragma GCC unroll 16
+            FS_UNROLL
             for (int i = 0; i < FS_LANES; i++) v_store(to + i * width, v[i]);
         }
     }
@@ -70,9 +70,9 @@ FS_INLINE void columns_vectors(const float *columns, ptrdiff_t width, const floa
                 if (wide > 1) sum[1] = v_fma(x1, wk, sum[1]);
             }
         }
-#pragma GCC unroll 10
+    FS_UNROLL
     for (int k = 0; k < n; k++)
-#pragma GCC unroll 2
+        FS_UNROLL
         for (int i = 0; i < wide; i++) {
             float *zk = z + k * FS_BLOCK_ROWS + i * FS_LANES;
             v_store(zk, v_fma(v_set(scale), acc[k * wide + i], bias ? v_set(bias[k]) : v_load(zk)));

@@ -59,7 +59,7 @@ FS_INLINE void forward_block(const block *b, const float *w, const float *bias, 
         }
 
         v_sum_each(acc, n * wide);
-#pragma GCC unroll 10
+        FS_UNROLL
         for (int i = 0; i < n * wide; i += 2)
             v_store_pair(z + i / wide * FS_BLOCK_ROWS + r + i % wide, acc[i / FS_LANES],
                          i % FS_LANES, first > 0);

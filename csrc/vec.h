@@ -14,6 +14,14 @@
 
 #define FS_INLINE static inline __attribute__((always_inline))
 
+/* Before a loop over registers, whose bounds are constants where it is inlined: unless it is unrolled
+ * GCC 12 keeps them in memory. */
+#if defined(__clang__)
+#    define FS_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#    define FS_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 /* A register block is FS_CLASSES classes x FS_WIDE rows (forward), or FS_FEW_CLASSES classes x
  * FS_WIDER vectors of features (backward): 20 accumulators out of 32 vector registers, or 10 out of
  * 16. FS_FOR_CLASSES(X) is X(n) for each number of classes that a block can have, FS_FOR_FEW(X) for
@@ -151,10 +159,9 @@ FS_INLINE vf v_load_u8(const uint8_t *p) {
 #endif
 /* clang-format on */
 
-/* Adds the halves of runs of 2 * half lanes: n vectors become (n + 1) / 2. Unless such loops over
- * registers are unrolled, GCC 12 keeps the vectors in memory: sums then take twice as long. */
+/* Adds the halves of runs of 2 * half lanes: n vectors become (n + 1) / 2. */
 FS_INLINE int v_sum_level(vf *v, const int n, const int half) {
-#pragma GCC unroll 10
+    FS_UNROLL
     for (int i = 0; i < n; i += 2) {
         const vf a = v[i], b = i + 1 < n ? v[i + 1] : (vf){0};
         v[i / 2] = FS_LOWER(a, b, half) + FS_UPPER(a, b, half);
@@ -197,7 +204,7 @@ FS_INLINE int v_transposed_lane(int i) {
 
 /* Exchanges the upper halves of runs of 2 * half lanes with the lower ones `half` vectors on. */
 FS_INLINE void v_transpose_level(vf *v, const int half) {
-#pragma GCC unroll 16
+    FS_UNROLL
     for (int i = 0; i < FS_LANES; i++)
         if (!(i & half)) {
             const vf a = v[i], b = v[i + half];
