@@ -71,12 +71,10 @@ FS_INLINE void columns_vectors(const float *columns, ptrdiff_t width, const floa
             }
         }
     FS_UNROLL
-    for (int k = 0; k < n; k++)
-        FS_UNROLL
-        for (int i = 0; i < wide; i++) {
-            float *zk = z + k * FS_BLOCK_ROWS + i * FS_LANES;
-            v_store(zk, v_fma(v_set(scale), acc[k * wide + i], bias ? v_set(bias[k]) : v_load(zk)));
-        }
+    for (int i = 0; i < n * wide; i++) {
+        float *zk = z + i / wide * FS_BLOCK_ROWS + i % wide * FS_LANES;
+        v_store(zk, v_fma(v_set(scale), acc[i], bias ? v_set(bias[i / wide]) : v_load(zk)));
+    }
 }
 
 typedef void columns_function(const float *columns, ptrdiff_t width, const float *w,

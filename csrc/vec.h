@@ -19,7 +19,7 @@
 #if defined(__clang__)
 #    define FS_UNROLL _Pragma("clang loop unroll(full)")
 #else
-#    define FS_UNROLL _Pragma("GCC unroll 16")
+#    define FS_UNROLL _Pragma("GCC unroll 20")
 #endif
 
 /* A register block is FS_CLASSES classes x FS_WIDE rows (forward), or FS_FEW_CLASSES classes x
