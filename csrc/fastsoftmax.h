@@ -107,9 +107,10 @@ typedef struct {
     /* Of each thread: for the logits of n_logits rooms at a time, the panel of n_gradient rooms. */
     ptrdiff_t (*scratch_floats)(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t n_logits,
                                 ptrdiff_t n_gradient);
+    /* Whether rows are transposed for the logits: then these need no copy of the weight. */
+    int (*by_columns)(ptrdiff_t n_features, ptrdiff_t n_classes);
     /* Residuals of the rows [begin, end) into the rooms, block_rows to each, and the losses of each
      * room into its sums. */
-    int (*by_columns)(ptrdiff_t n_features, ptrdiff_t n_classes);
     void (*residuals)(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin,
                       ptrdiff_t end, ptrdiff_t block_rows, fs_next next, const fs_rooms *rooms,
                       float *scratch, fs_sums *sums);

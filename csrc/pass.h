@@ -6,9 +6,8 @@
 #include "fastsoftmax.h"
 #include "threads.h"
 
-enum {
-    GROUP_ROOMS = 4
-}; /* by tiles, of which a thread computes the residuals at a time, at most */
+/* By tiles, of which a thread computes the residuals at a time, at most. */
+enum { GROUP_ROOMS = 4 };
 
 typedef struct {
     const fs_kernels *kernels;

@@ -23,9 +23,9 @@ Design
     (AMD Zen 4). That takes three things: to L2, not L1 (which gains nothing); the last line of a
     row too (1.5 ms), as rows do not begin with a line; not during the logits (1.4 ms more time).
  g) Measured to gain nothing, therefore not done: blocks of 16 or 32 rows; fetching rows 2 ahead of
-    the one that is gathered (3% more time); vectors of 512 bits,
-    where LLVM takes 256: uint8 rows 3% less time, float32 rows 7% more (Intel with AVX-512); in
-    the gradient 392 features at a time, that they stay in L1: 12.3 us where it is 10.8.
+    the one that is gathered (3% more time); vectors of 512 bits, where LLVM takes 256: uint8 rows
+    3% less time, float32 rows 7% more (Intel with AVX-512); in the gradient 392 features at a
+    time, that they stay in L1: 12.3 us where it is 10.8.
  h) The chunks are those of csrc/chunks.h, and what is added in which order depends on them alone.
 """
 
