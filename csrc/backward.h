@@ -20,7 +20,7 @@ FS_INLINE void multiply_outer(vf *acc, const vf *x, const float *residual, const
  * would push one another out of the cache. A step takes 5% less at D = 784, K = 1000 and 8% less at
  * D = 4096 (Zen 4), and with two class blocks 16% less at K = 16, D = 4096, B = 256 (Emerald
  * Rapids). */
-enum { FLOAT32_ROWS, UINT8_ROWS, TAILS };
+enum { FLOAT32_ROWS, UINT8_ROWS, TAILS, PANEL };
 enum { PANEL_FLOATS = FS_WIDER * FS_LANES, PANEL_CLASS_BLOCKS = 2 };
 
 FS_INLINE vf load_from(const block *b, ptrdiff_t r, ptrdiff_t f, int i, const int source) {
@@ -64,12 +64,12 @@ FS_INLINE void backward_vectors(const block *b, const float *residual, float *gr
     store_gradient(acc, grad, classes, n, width);
 }
 
-/* The same of all rows in rooms, whose features are in a panel: the sums stay in registers from
- * room to room, which takes 7 to 10% less (Emerald Rapids). residual is that of the first room.
- * Meanwhile the line `ahead` bytes into each row is fetched; ahead < 0: none. */
-FS_INLINE void panel_vectors(const fs_rooms *rooms, const float *panel, const float *residual,
-                             float *grad, ptrdiff_t classes, int accumulate, ptrdiff_t ahead,
-                             const int n, const int width) {
+/* The same of all rows in rooms, whose features are in a panel, or go there from `source`: the sums
+ * stay in registers from room to room, which takes 7 to 10% less (Emerald Rapids). residual is that
+ * of the first room. Meanwhile the line `ahead` bytes into each row is fetched; ahead < 0: none. */
+FS_INLINE void panel_vectors(const fs_rooms *rooms, float *panel, const float *residual,
+                             float *grad, ptrdiff_t classes, ptrdiff_t f, int accumulate,
+                             ptrdiff_t ahead, const int n, const int width, const int source) {
     vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDER];
     load_gradient(acc, grad, classes, accumulate, n, width);
     for (ptrdiff_t i = 0; i < rooms->n; i++, residual += rooms->stride / sizeof(float)) {
@@ -77,7 +77,11 @@ FS_INLINE void panel_vectors(const fs_rooms *rooms, const float *panel, const fl
         const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
         for (ptrdiff_t r = 0; r < n_padded; r++, panel += PANEL_FLOATS) {
             if (width > 1 && ahead >= 0) v_prefetch(b->row[r] + ahead);
-            for (int j = 0; j < width; j++) x[j] = v_load(panel + j * FS_LANES);
+            for (int j = 0; j < width; j++) {
+                float *place = panel + j * FS_LANES;
+                x[j] = source == PANEL ? v_load(place) : load_from(b, r, f, j, source);
+                if (source != PANEL) v_store(place, x[j]);
+            }
             multiply_outer(acc, x, residual + r, n, width);
         }
     }
@@ -112,26 +116,34 @@ FS_INLINE void backward_tile(const block *b, const float *residual, float *grad,
     }
 }
 
-/* ahead[0] and ahead[1] are of the two passes. */
-FS_INLINE void panel_tile(const fs_rooms *rooms, const float *panel, const float *residual,
-                          float *grad, ptrdiff_t n_vectors, int accumulate, const ptrdiff_t *ahead,
-                          const int n) {
+/* Of whole tiles; ahead[0] and ahead[1] are of the two passes, of which the first fills the panel. */
+FS_INLINE void panel_tile(const fs_rooms *rooms, float *panel, const float *residual, float *grad,
+                          ptrdiff_t f, int accumulate, const ptrdiff_t *ahead, const int n,
+                          const int source) {
     const int first = n > FS_FEW_CLASSES ? (n + 1) / 2 : n;
-    if (n_vectors >= FS_WIDER) {
-        panel_vectors(rooms, panel, residual, grad, n, accumulate, ahead[0], first, FS_WIDER);
-        if (first < n)
-            panel_vectors(rooms, panel, residual + first * FS_BLOCK_ROWS, grad + first * FS_LANES,
-                          n, accumulate, ahead[1], n - first, FS_WIDER);
-        return;
-    }
-    for (ptrdiff_t f = 0; f < n_vectors; f++, panel += FS_LANES, grad += n * FS_LANES)
-        panel_vectors(rooms, panel, residual, grad, n, accumulate, -1, n, 1);
+    panel_vectors(rooms, panel, residual, grad, n, f, accumulate, ahead[0], first, FS_WIDER,
+                  source);
+    if (first < n)
+        panel_vectors(rooms, panel, residual + first * FS_BLOCK_ROWS, grad + first * FS_LANES, n, f,
+                      accumulate, ahead[1], n - first, FS_WIDER, PANEL);
 }
 
 /* Tiles are counted class block by class block within each FS_WIDER vectors of features, which so
  * stay in L1; one more tile is the bias. */
 static ptrdiff_t n_tiles(ptrdiff_t n_features, ptrdiff_t n_classes) {
     return (feature_vectors(n_features) + FS_WIDER - 1) / FS_WIDER * class_blocks(n_classes) + 1;
+}
+
+/* The first of a thread's tiles, which have as many vectors as those of every other thread. Those of
+ * 784 features are 4 for most tiles, but 1 for the last ones: shared by number, one of two threads
+ * would have 6% more than half. */
+static ptrdiff_t first_tile(ptrdiff_t n_features, ptrdiff_t n_classes, int thread, int n_threads) {
+    const ptrdiff_t n_vectors = feature_vectors(n_features), n_blocks = class_blocks(n_classes);
+    if (thread == n_threads) return n_tiles(n_features, n_classes);
+    const ptrdiff_t whole = n_vectors / FS_WIDER * n_blocks, rest = n_vectors % FS_WIDER;
+    const ptrdiff_t before = n_vectors * n_blocks * thread / n_threads;
+    return before < whole * FS_WIDER ? before / FS_WIDER
+                                     : whole + (before - whole * FS_WIDER) / rest;
 }
 
 /* The packed floats of a tile; returns how many. */
@@ -203,17 +215,8 @@ static void load_tile(const float *grad_weight, ptrdiff_t n_features, ptrdiff_t 
 
 static int by_panels(ptrdiff_t n_classes) { return class_blocks(n_classes) >= PANEL_CLASS_BLOCKS; }
 
-/* panel (rows, PANEL_FLOATS) = the vectors of features from f on, as far as there are any */
-FS_INLINE void gather_rows(const block *b, ptrdiff_t f, float *panel, const int source) {
-    const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
-    const ptrdiff_t n_full = min_of(FS_WIDER, b->n_full - f),
-                    n = min_of(FS_WIDER, b->n_vectors - f);
-    for (ptrdiff_t r = 0; r < n_padded; r++, panel += PANEL_FLOATS) {
-        for (int i = 0; i < n_full; i++)
-            v_store(panel + i * FS_LANES, load_from(b, r, f, i, source));
-        for (ptrdiff_t i = n_full; i < n; i++)
-            v_store(panel + i * FS_LANES, v_load(b->tail + r * FS_LANES));
-    }
+static int is_whole(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile) {
+    return tile_features(n_classes, tile) + PANEL_FLOATS <= n_features;
 }
 
 /* What backward_vectors does not fetch of the next rows: from vector f on, to the line of the last
@@ -251,13 +254,13 @@ case n:                                                                         
 /* The next panel's features lie apart, a few lines in each row, which the CPU does not foresee: each
  * pass over the panel fetches a line of each row's panel_bytes, until all are. With two threads a
  * step of 256 rows takes 24% less at K = 16, D = 4096, 16% at D = 2048, 3 to 6% at K = 100 (Zen 4). */
-static void backward_panel(const fs_rooms *rooms, const float *panel, ptrdiff_t tile, float *grad,
-                           int accumulate, ptrdiff_t panel_bytes) {
+FS_INLINE void backward_panel(const fs_rooms *rooms, float *panel, ptrdiff_t tile, float *grad,
+                              int accumulate, ptrdiff_t panel_bytes, const int source) {
     const block *b = block_in(rooms, 0);
     const ptrdiff_t n_blocks = class_blocks(b->n_classes);
     const ptrdiff_t c = tile % n_blocks, k = first_class(c, b->n_classes);
     const float *residual = b->z + k * FS_BLOCK_ROWS;
-    const ptrdiff_t f = tile / n_blocks * FS_WIDER, n_vectors = b->n_vectors - f;
+    const ptrdiff_t f = tile / n_blocks * FS_WIDER;
     ptrdiff_t ahead[2];
     for (int pass = 0; pass < 2; pass++) {
         const ptrdiff_t line = (2 * c + pass) * LINE, next = (f / FS_WIDER + 1) * panel_bytes;
@@ -266,7 +269,7 @@ static void backward_panel(const fs_rooms *rooms, const float *panel, ptrdiff_t 
     switch (first_class(c + 1, b->n_classes) - k) {
 #define BACKWARD_PANEL(n)                                                                          \
 case n:                                                                                            \
-    panel_tile(rooms, panel, residual, grad, n_vectors, accumulate, ahead, n);                     \
+    panel_tile(rooms, panel, residual, grad, f, accumulate, ahead, n, source);                     \
     break;
         FS_FOR_CLASSES(BACKWARD_PANEL)
     }

@@ -66,21 +66,26 @@ void fs_sgd_update(const fs_kernels *kernels, const fs_params *params, const flo
                     sgd->bias_weight_decay, sgd);
 }
 
+/* A chunk of all rows, and the first row of the thread's next one, or -1. */
+typedef struct {
+    ptrdiff_t index, begin, end, next;
+} chunk;
+
 /* Calls `one` for each of this thread's chunks of all rows. */
 static void for_each_chunk(pass *p, fs_member m,
-                           void (*one)(pass *, fs_member m, void *room, ptrdiff_t chunk,
-                                       ptrdiff_t begin, ptrdiff_t end)) {
+                           void (*one)(pass *p, fs_member m, void *room, chunk c)) {
     const chunks c = chunks_of(p->rows->n_rows);
     void *room = p->rooms + (size_t)m.thread * p->room_bytes;
-    for (ptrdiff_t i = first_chunk(c, m.thread, m.n_threads);
-         i < first_chunk(c, m.thread + 1, m.n_threads); i++)
-        one(p, m, room, i, i * c.rows, min_of((i + 1) * c.rows, p->rows->n_rows));
+    const ptrdiff_t stop = first_chunk(c, m.thread + 1, m.n_threads);
+    for (ptrdiff_t i = first_chunk(c, m.thread, m.n_threads); i < stop; i++) {
+        const ptrdiff_t end = min_of((i + 1) * c.rows, p->rows->n_rows);
+        one(p, m, room, (chunk){i, i * c.rows, end, i + 1 < stop ? end : -1});
+    }
 }
 
-static void evaluate_chunk(pass *p, fs_member m, void *room, ptrdiff_t chunk, ptrdiff_t begin,
-                           ptrdiff_t end) {
-    p->kernels->loss(p->rows, &p->weights, begin, end, room, scratch_of(p, m), p->losses,
-                     &p->chunk_sums[chunk]);
+static void evaluate_chunk(pass *p, fs_member m, void *room, chunk c) {
+    p->kernels->loss(p->rows, &p->weights, c.begin, c.end, c.next, room, scratch_of(p, m),
+                     p->losses, &p->chunk_sums[c.index]);
 }
 
 static void evaluate_work(void *p, fs_member m) { for_each_chunk(p, m, evaluate_chunk); }
@@ -99,10 +104,9 @@ int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *wei
     return FS_OK;
 }
 
-static void logits_chunk(pass *p, fs_member m, void *room, ptrdiff_t chunk, ptrdiff_t begin,
-                         ptrdiff_t end) {
-    (void)chunk;
-    p->kernels->logits(p->rows, &p->weights, begin, end, room, scratch_of(p, m), p->out);
+static void logits_chunk(pass *p, fs_member m, void *room, chunk c) {
+    p->kernels->logits(p->rows, &p->weights, c.begin, c.end, c.next, room, scratch_of(p, m),
+                       p->out);
 }
 
 static void logits_work(void *p, fs_member m) { for_each_chunk(p, m, logits_chunk); }
@@ -119,11 +123,9 @@ int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const floa
     return FS_OK;
 }
 
-static void softmax_chunk(pass *p, fs_member m, void *room, ptrdiff_t chunk, ptrdiff_t begin,
-                          ptrdiff_t end) {
-    (void)chunk;
+static void softmax_chunk(pass *p, fs_member m, void *room, chunk c) {
     (void)m;
-    p->kernels->softmax(p->logits, begin, end, p->rows->n_classes, p->log, room, p->out);
+    p->kernels->softmax(p->logits, c.begin, c.end, p->rows->n_classes, p->log, room, p->out);
 }
 
 static void softmax_work(void *p, fs_member m) { for_each_chunk(p, m, softmax_chunk); }

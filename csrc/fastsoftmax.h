@@ -125,18 +125,19 @@ typedef struct {
     /* The gradient comes in tiles, each of them consecutive floats of the packed layout; the last
      * one is the bias. */
     ptrdiff_t (*n_tiles)(ptrdiff_t n_features, ptrdiff_t n_classes);
+    /* Those that are a thread's end where the next thread's begin. */
+    ptrdiff_t (*first_tile)(ptrdiff_t n_features, ptrdiff_t n_classes, int thread, int n_threads);
     ptrdiff_t (*tile_floats)(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile,
                              ptrdiff_t *offset);
     /* The first feature of a tile: those with the same one lie next to each other. */
     ptrdiff_t (*tile_features)(ptrdiff_t n_classes, ptrdiff_t tile);
-    /* panel = the features of a tile, but the bias's, of all rows in rooms: a copy, into scratch,
-     * that pays where by_panels says so. */
+    /* Whether many tiles in a row are of the same features: then these are kept in a panel, in
+     * scratch, which the first of them that a thread computes is to fill. */
     int (*by_panels)(ptrdiff_t n_classes);
-    void (*gather)(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, float *panel);
-    /* grad (tile_floats,) = or += a tile of the gradient of the summed loss of the rows in rooms,
-     * whose features are in the panel, or where they are if it is NULL */
-    void (*gradient)(const fs_rows *rows, const fs_rooms *rooms, const float *panel, ptrdiff_t tile,
-                     int accumulate, float *grad);
+    /* grad (tile_floats,) = or += a tile of the gradient of the summed loss of the rows in rooms;
+     * panel is NULL where there is none. */
+    void (*gradient)(const fs_rows *rows, const fs_rooms *rooms, float *panel, int fill,
+                     ptrdiff_t tile, int accumulate, float *grad);
     /* a tile of the gradient to and from its place in grad_weight (K, D) or grad_bias (K,) */
     void (*store_tile)(const float *grad, ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile,
                        float *grad_weight, float *grad_bias);
@@ -145,12 +146,13 @@ typedef struct {
     /* grad_input (rows in rooms, D) = the gradient for them, in their order; weight is (K, D) */
     void (*input_gradient)(const fs_rows *rows, const float *weight, const fs_rooms *rooms,
                            float *grad_input);
-    /* Also losses[begin:end], (n_rows,), if it is not NULL. */
+    /* Also losses[begin:end], (n_rows,), if it is not NULL. The rows from `next` on are prefetched
+     * at last; none where it is negative. */
     void (*loss)(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin, ptrdiff_t end,
-                 void *room, float *scratch, float *losses, fs_sums *sums);
+                 ptrdiff_t next, void *room, float *scratch, float *losses, fs_sums *sums);
     /* logits[begin:end], logits being (n_rows, K) */
     void (*logits)(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin, ptrdiff_t end,
-                   void *room, float *scratch, float *logits);
+                   ptrdiff_t next, void *room, float *scratch, float *logits);
     /* out[begin:end] = softmax or log_softmax of logits[begin:end], each (n_rows, K) */
     void (*softmax)(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t n_classes,
                     int log, void *room, float *out);

@@ -83,31 +83,26 @@ static void residuals(const fs_rows *rows, const fs_weights *weights, ptrdiff_t 
     finish(rows, begin, block_rows, rooms, sums);
 }
 
-static void gather(const fs_rows *rows, const fs_rooms *rooms, ptrdiff_t tile, float *panel) {
-    const ptrdiff_t f = tile_features(rows->n_classes, tile) / FS_LANES;
-    for (ptrdiff_t i = 0; i < rooms->n; i++) {
-        const block *b = block_in(rooms, i);
-        if (rows->row_type == FS_UINT8)
-            gather_rows(b, f, panel, UINT8_ROWS);
+static void gradient(const fs_rows *rows, const fs_rooms *rooms, float *panel, int fill,
+                     ptrdiff_t tile, int accumulate, float *grad) {
+    const int is_bias = tile == n_tiles(rows->n_features, rows->n_classes) - 1;
+    const int is_uint8 = rows->row_type == FS_UINT8;
+    if (panel && is_whole(rows->n_features, rows->n_classes, tile)) {
+        const ptrdiff_t panel_bytes = feature_bytes(rows, PANEL_FLOATS);
+        if (!fill)
+            backward_panel(rooms, panel, tile, grad, accumulate, panel_bytes, PANEL);
+        else if (is_uint8)
+            backward_panel(rooms, panel, tile, grad, accumulate, panel_bytes, UINT8_ROWS);
         else
-            gather_rows(b, f, panel, FLOAT32_ROWS);
-        panel += round_up(b->n_rows, FS_WIDE) * PANEL_FLOATS;
-    }
-}
-
-static void gradient(const fs_rows *rows, const fs_rooms *rooms, const float *panel, ptrdiff_t tile,
-                     int accumulate, float *grad) {
-    if (panel) {
-        backward_panel(rooms, panel, tile, grad, accumulate, feature_bytes(rows, PANEL_FLOATS));
+            backward_panel(rooms, panel, tile, grad, accumulate, panel_bytes, FLOAT32_ROWS);
         return;
     }
-    const int is_bias = tile == n_tiles(rows->n_features, rows->n_classes) - 1;
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         const block *b = block_in(rooms, i);
         const int add = accumulate || i > 0;
         if (is_bias)
             add_bias_gradient(b, grad, add);
-        else if (rows->row_type == FS_UINT8)
+        else if (is_uint8)
             backward(b, tile, grad, add, UINT8_ROWS);
         else
             backward(b, tile, grad, add, FLOAT32_ROWS);
@@ -115,25 +110,25 @@ static void gradient(const fs_rows *rows, const fs_rooms *rooms, const float *pa
 }
 
 static void loss(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin, ptrdiff_t end,
-                 void *room, float *scratch, float *losses, fs_sums *sums) {
+                 ptrdiff_t next, void *room, float *scratch, float *losses, fs_sums *sums) {
     const fs_rooms only = {.first = room, .n = 1};
     block *b = new_block(room, rows->n_features, rows->n_classes);
     *sums = (fs_sums){0};
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
-        take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
+        take_rows(b, rows, r, stop, stop < end ? stop : next, FS_BLOCK_ROWS);
         share_logits(rows, weights, &only, 0, 1, scratch);
         compute_loss(b, rows, r, 0, losses ? losses + r : NULL, sums);
     }
 }
 
 static void logits(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin, ptrdiff_t end,
-                   void *room, float *scratch, float *out) {
+                   ptrdiff_t next, void *room, float *scratch, float *out) {
     const fs_rooms only = {.first = room, .n = 1};
     block *b = new_block(room, rows->n_features, rows->n_classes);
     for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, end);
-        take_rows(b, rows, r, stop, stop < end ? stop : -1, FS_BLOCK_ROWS);
+        take_rows(b, rows, r, stop, stop < end ? stop : next, FS_BLOCK_ROWS);
         share_logits(rows, weights, &only, 0, 1, scratch);
         for (ptrdiff_t i = 0; i < b->n_rows; i++)
             for (ptrdiff_t k = 0; k < b->n_classes; k++)
@@ -193,6 +188,7 @@ const fs_kernels FS_KERNELS = {
     .pack = pack,
     .unpack = unpack,
     .n_tiles = n_tiles,
+    .first_tile = first_tile,
     .tile_floats = tile_floats,
     .scratch_floats = scratch_floats,
     .by_columns = by_columns,
@@ -202,7 +198,6 @@ const fs_kernels FS_KERNELS = {
     .finish = finish,
     .tile_features = tile_features,
     .by_panels = by_panels,
-    .gather = gather,
     .gradient = gradient,
     .store_tile = store_tile,
     .load_tile = load_tile,

@@ -59,7 +59,7 @@ static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_ro
             for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
                 ptrdiff_t offset;
                 k->tile_floats(p->rows->n_features, p->rows->n_classes, tile, &offset);
-                k->gradient(p->rows, &room, NULL, tile, r > first,
+                k->gradient(p->rows, &room, NULL, 0, tile, r > first,
                             p->partials + i * p->packed_size + offset);
             }
             input_gradient(p, &room, r);
@@ -116,29 +116,26 @@ static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumul
                         float grad_scale) {
     const fs_kernels *const k = p->kernels;
     const ptrdiff_t d = p->rows->n_features, n_classes = p->rows->n_classes;
-    const ptrdiff_t n = k->n_tiles(d, n_classes);
     _Alignas(FS_ALIGN) float tile_grad[FS_TILE_FLOATS];
     float *panel = k->by_panels(n_classes) ? scratch_of(p, m) : NULL;
     ptrdiff_t in_panel = -1;
-    const ptrdiff_t stop = n * (m.thread + 1) / m.n_threads;
-    for (ptrdiff_t tile = n * m.thread / m.n_threads; tile < stop; tile++) {
+    const ptrdiff_t stop = k->first_tile(d, n_classes, m.thread + 1, m.n_threads);
+    for (ptrdiff_t tile = k->first_tile(d, n_classes, m.thread, m.n_threads); tile < stop; tile++) {
         ptrdiff_t offset;
         const ptrdiff_t size = k->tile_floats(d, n_classes, tile, &offset);
         const int is_bias = offset == p->bias_offset;
         float *grad = is_bias ? p->bias_tile : p->partials ? p->partials + offset : tile_grad;
         if (p->grad_weight && accumulate && !is_bias)
             k->load_tile(p->grad_weight, d, n_classes, tile, grad);
-        if (panel && !is_bias && k->tile_features(n_classes, tile) != in_panel) {
-            k->gather(p->rows, rooms, tile, panel);
-            in_panel = k->tile_features(n_classes, tile);
-        }
+        const ptrdiff_t features = k->tile_features(n_classes, tile);
         if (update && tile + 1 < stop) { /* what comes next lies too far for the CPU to foresee */
             ptrdiff_t next;
             const ptrdiff_t n_floats = k->tile_floats(d, n_classes, tile + 1, &next);
             for (ptrdiff_t i = 0; i < n_floats; i += LINE_FLOATS)
                 __builtin_prefetch(p->packed + next + i, 1, 2);
         }
-        k->gradient(p->rows, rooms, is_bias ? NULL : panel, tile, accumulate, grad);
+        k->gradient(p->rows, rooms, panel, features != in_panel, tile, accumulate, grad);
+        in_panel = features;
         if (update)
             update_range(p, grad, offset, offset + size, grad_scale,
                          is_bias ? p->sgd.bias_weight_decay : p->sgd.weight_decay);
