@@ -19,6 +19,7 @@ from torch.nn import functional
 from .backends import get_backend
 from .checks import Array
 from .loss import CrossEntropy
+from .optim import FLOAT32_MAX
 from .threads import worthwhile
 
 __all__ = ["linear_cross_entropy"]
@@ -196,8 +197,11 @@ def _view(tensor: Tensor) -> Array:
     return np.ascontiguousarray(tensor.numpy(force=True))
 
 
-def _scalar(value: float) -> Tensor:
-    return torch.scalar_tensor(value, dtype=_DTYPE, device="cpu")
+def _scalar(value: float, dtype: np.dtype[Any]) -> Tensor:
+    # torch.scalar_tensor takes 3 us more, and raises an error where PyTorch's loss is infinite
+    if abs(value) > FLOAT32_MAX:  # of which NumPy would warn
+        value = math.copysign(math.inf, value)
+    return torch.from_numpy(np.array(value, dtype))
 
 
 def _mean(loss: float, weight: float) -> float:
@@ -210,7 +214,8 @@ def _loss(arguments: _Arguments, reduction: str) -> Tensor:
         arguments.call("evaluate", losses=losses)
         return torch.from_numpy(losses)
     sums = arguments.call("evaluate")
-    return _scalar(_mean(sums.loss, sums.weight) if reduction == "mean" else sums.loss)
+    loss = _mean(sums.loss, sums.weight) if reduction == "mean" else sums.loss
+    return _scalar(loss, arguments.weight.dtype)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -238,7 +243,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         loss, ctx.grads = _loss_and_grads(
             arguments, ctx.needs_input_grad, grad_scale=ctx.grad_scale
         )
-        return _scalar(_mean(loss, weight))
+        return _scalar(_mean(loss, weight), arguments.weight.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
