@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from torch.nn import functional
 from .backends import get_backend
 from .checks import Array
 from .loss import CrossEntropy
+from .optim import FLOAT32_MAX
 from .threads import worthwhile
 
 __all__ = ["linear_cross_entropy"]
@@ -26,6 +26,7 @@ __all__ = ["linear_cross_entropy"]
 _DTYPE = torch.float32
 _PLAIN = (Tensor, torch.nn.Parameter)  # their subclasses may mean anything
 _IGNORE_INDEX = -100  # that of PyTorch, where none is given
+_PLAIN_CRITERION = CrossEntropy(ignore_index=_IGNORE_INDEX)
 
 
 def linear_cross_entropy(
@@ -40,13 +41,16 @@ def linear_cross_entropy(
     Options are weight, reduction, ignore_index and label_smoothing.
     """
     if not _traced() and _fits(input, linear_weight, linear_bias, target, options):
-        # What their checks refuse is left to PyTorch: a target out of range, an infinite weight.
-        with suppress(ValueError):
+        try:
             if input.dim() == 2:
                 return _fused(input, linear_weight, linear_bias, target, options)
             row = input.unsqueeze(0)
             loss = _fused(row, linear_weight, linear_bias, target.unsqueeze(0), options)
             return loss.squeeze(0) if options["reduction"] == "none" else loss
+        except ValueError:
+            # What their checks refuse is left to PyTorch: a target out of range, an infinite
+            # weight. Outside of this block, lest its errors name ours as their context.
+            pass
     return _pytorch(input, linear_weight, linear_bias, target, options)
 
 
@@ -72,22 +76,24 @@ def _fits(
     for tensor in (input, linear_weight, linear_bias, weight):
         if tensor is not None and not (_is_plain(tensor) and tensor.dtype is _DTYPE):
             return False
-    if not _is_plain(target) or linear_weight.dim() != 2 or input.dim() not in (1, 2):
+    if not _is_plain(target) or linear_weight.dim() != 2:
         return False
     n_classes, n_features = linear_weight.shape
-    rows, of_input = input.shape[:-1], input.shape[-1]
-    if n_classes < 2 or n_features < 1 or of_input != n_features or 0 in rows:
-        return False
+    rows = target.shape
     if target.dtype is _DTYPE:
-        target_fits = (
-            target.shape == (*rows, n_classes)
-            and not target.requires_grad
-            and options["ignore_index"] is None
-        )
+        if target.requires_grad or options["ignore_index"] is not None:
+            return False
+        target_fits = rows[-1:] == (n_classes,)
+        rows = rows[:-1]
     else:
-        target_fits = target.shape == rows and _is_integer(target)
+        target_fits = _is_integer(target)
     return (
         target_fits
+        and len(rows) < 2
+        and 0 not in rows
+        and input.shape == (*rows, n_features)
+        and n_classes > 1
+        and n_features > 0
         and not (weight is not None and weight.requires_grad)
         and options["reduction"] in ("mean", "sum", "none")
     )
@@ -129,15 +135,24 @@ def _fused(
     target: Tensor,
     options: dict[str, Any],
 ) -> Tensor:
-    differentiable = (input, linear_weight, linear_bias)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in differentiable):
-        loss: Tensor = _LinearCrossEntropy.apply(*differentiable, target, options)
+    needs_grad = torch.is_grad_enabled() and (
+        input.requires_grad
+        or linear_weight.requires_grad
+        or (linear_bias is not None and linear_bias.requires_grad)
+    )
+    if needs_grad:
+        loss: Tensor = _LinearCrossEntropy.apply(
+            input, linear_weight, linear_bias, target, options
+        )
         return loss
-    return _loss(_Arguments(*differentiable, target, options), options["reduction"])
+    arguments = _Arguments(input, linear_weight, linear_bias, target, options)
+    return _loss(arguments, options["reduction"])
 
 
 class _Arguments:
     """The arguments of a backend, as views of tensors."""
+
+    __slots__ = ("bias", "criterion", "input", "num_threads", "target", "weight")
 
     def __init__(
         self,
@@ -147,17 +162,14 @@ class _Arguments:
         target: Tensor,
         options: dict[str, Any],
     ) -> None:
-        self.input, self.weight, self.target = map(_view, (input, linear_weight, target))
-        n_classes = len(self.weight)
-        self.bias = (
-            np.zeros(n_classes, self.weight.dtype) if linear_bias is None else _view(linear_bias)
-        )
-        class_weight, ignore_index = options["weight"], options["ignore_index"]
-        self.criterion = CrossEntropy(
-            None if class_weight is None else _view(class_weight),
-            options["label_smoothing"],
-            _IGNORE_INDEX if ignore_index is None else ignore_index,
-        )
+        self.input = _view(input)
+        self.weight = _view(linear_weight)
+        self.target = _view(target)
+        if linear_bias is None:
+            self.bias = np.zeros(len(self.weight), self.weight.dtype)
+        else:
+            self.bias = _view(linear_bias)
+        self.criterion = _criterion(options)
         work = len(self.input) * self.weight.size
         self.num_threads = worthwhile(torch.get_num_threads(), work)
 
@@ -191,13 +203,28 @@ class _Arguments:
         return count, float(weights.sum(dtype=np.float64))
 
 
+def _criterion(options: dict[str, Any]) -> CrossEntropy:
+    class_weight, ignore_index = options["weight"], options["ignore_index"]
+    smoothing = options["label_smoothing"]
+    if class_weight is None and ignore_index is None and smoothing == 0:
+        return _PLAIN_CRITERION
+    return CrossEntropy(
+        None if class_weight is None else _view(class_weight),
+        smoothing,
+        _IGNORE_INDEX if ignore_index is None else ignore_index,
+    )
+
+
 def _view(tensor: Tensor) -> Array:
     """A contiguous array of its memory, or of a copy where that is not contiguous."""
     return np.ascontiguousarray(tensor.numpy(force=True))
 
 
-def _scalar(value: float) -> Tensor:
-    return torch.scalar_tensor(value, dtype=_DTYPE, device="cpu")
+def _scalar(value: float, dtype: np.dtype[Any]) -> Tensor:
+    # torch.scalar_tensor takes 3 us more, and raises an error where PyTorch's loss is infinite
+    if abs(value) > FLOAT32_MAX:  # of which NumPy would warn
+        value = math.copysign(math.inf, value)
+    return torch.from_numpy(np.array(value, dtype))
 
 
 def _mean(loss: float, weight: float) -> float:
@@ -210,7 +237,8 @@ def _loss(arguments: _Arguments, reduction: str) -> Tensor:
         arguments.call("evaluate", losses=losses)
         return torch.from_numpy(losses)
     sums = arguments.call("evaluate")
-    return _scalar(_mean(sums.loss, sums.weight) if reduction == "mean" else sums.loss)
+    loss = _mean(sums.loss, sums.weight) if reduction == "mean" else sums.loss
+    return _scalar(loss, arguments.weight.dtype)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -238,38 +266,45 @@ class _LinearCrossEntropy(torch.autograd.Function):
         loss, ctx.grads = _loss_and_grads(
             arguments, ctx.needs_input_grad, grad_scale=ctx.grad_scale
         )
-        return _scalar(_mean(loss, weight))
+        return _scalar(_mean(loss, weight), arguments.weight.dtype)
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-        needed = ctx.needs_input_grad
         by_row = ctx.options["reduction"] == "none"
         if torch.is_grad_enabled() or (by_row and not np.isfinite(_view(grad_output)).all()):
             return _pytorch_grads(ctx, grad_output)
         if by_row:
-            arguments = _saved_arguments(ctx)
-            _, grads = _loss_and_grads(arguments, needed, sample_weight=_view(grad_output))
+            grads = _saved_grads(ctx, sample_weight=_view(grad_output))
         else:
             grads, ctx.grads = ctx.grads, None  # handed over: they become the tensors' own
             if grads is None:
-                arguments = _saved_arguments(ctx)
-                _, grads = _loss_and_grads(arguments, needed, grad_scale=ctx.grad_scale)
+                grads = _saved_grads(ctx, grad_scale=ctx.grad_scale)
             _scale(grads, grad_output.item())
-        return (*(None if grad is None else torch.from_numpy(grad) for grad in grads), None, None)
+        tensors = [None if grad is None else torch.from_numpy(grad) for grad in grads]
+        return (*tensors, None, None)
 
 
-def _saved_arguments(ctx: Any) -> _Arguments:
+def _saved_grads(ctx: Any, **scaled_by: Any) -> list[Array | None]:
+    """The gradients once more, or for the first time."""
     input, linear_weight, linear_bias, target, _ = ctx.saved_tensors
-    return _Arguments(input, linear_weight, linear_bias, target, ctx.options)
+    arguments = _Arguments(input, linear_weight, linear_bias, target, ctx.options)
+    return _loss_and_grads(arguments, ctx.needs_input_grad, **scaled_by)[1]
 
 
 def _loss_and_grads(
-    arguments: _Arguments, needed: Sequence[bool], **scaled_by: Any
+    arguments: _Arguments,
+    needed: Sequence[bool],
+    *,
+    grad_scale: float = 1.0,
+    sample_weight: Array | None = None,
 ) -> tuple[float, list[Array | None]]:
     """Summed loss, and those of its gradients for input, weight and bias that are needed."""
     grad_input = np.empty_like(arguments.input) if needed[0] else None
     loss, grad_weight, grad_bias = arguments.call(
-        "loss_and_grad", grad_input=grad_input, **scaled_by
+        "loss_and_grad",
+        grad_input=grad_input,
+        grad_scale=grad_scale,
+        sample_weight=sample_weight,
     )
     return loss, [
         grad_input,

@@ -409,6 +409,15 @@ def test_an_infinite_gradient_is_silent(fused):
     assert leaves[1].grad.isnan().all()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_loss_too_large_for_float32_is_infinite(needed, fused):
+    input, weight = torch.full((100, 1), 1e18), torch.tensor([[1e19], [0.0]])
+    weight.requires_grad_(needed)
+    loss = linear_cross_entropy(input, weight, torch.ones(100, dtype=torch.int64), reduction="sum")
+    assert loss.item() == torch.inf
+
+
 @pytest.fixture
 def in_float64(monkeypatch, fused):
     """The Function itself in float64, over the NumPy oracle."""
