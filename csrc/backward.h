@@ -29,15 +29,21 @@ FS_INLINE vf load_from(const block *b, ptrdiff_t r, ptrdiff_t f, int i, const in
 }
 
 /* acc (n, width) = grad, whose vectors of features are `classes` vectors apart, or 0 */
-FS_INLINE void load_gradient(vf *acc, const float *grad, ptrdiff_t classes, int accumulate,
+FS_INLINE void load_gradient(vf *acc, const float *grad, ptrdiff_t classes, fs_onto onto,
                              const int n, const int width) {
     for (int k = 0; k < n; k++)
         for (int i = 0; i < width; i++)
-            acc[k * width + i] = accumulate ? v_load(grad + (i * classes + k) * FS_LANES) : (vf){0};
+            acc[k * width + i] =
+                onto == FS_ONTO_SUMS ? v_load(grad + (i * classes + k) * FS_LANES) : (vf){0};
 }
 
-FS_INLINE void store_gradient(const vf *acc, float *grad, ptrdiff_t classes, const int n,
+FS_INLINE void store_gradient(vf *acc, float *grad, ptrdiff_t classes, fs_onto onto, const int n,
                               const int width) {
+    if (onto == FS_ONTO_TILE)
+        for (int k = 0; k < n; k++)
+            for (int i = 0; i < width; i++)
+                acc[k * width + i] =
+                    v_load(grad + (i * classes + k) * FS_LANES) + acc[k * width + i];
     for (int k = 0; k < n; k++)
         for (int i = 0; i < width; i++)
             v_store(grad + (i * classes + k) * FS_LANES, acc[k * width + i]);
@@ -47,31 +53,31 @@ FS_INLINE void store_gradient(const vf *acc, float *grad, ptrdiff_t classes, con
  * f on; meanwhile the same features of n_next rows are fetched. n, width and source are constants
  * where this is inlined. */
 FS_INLINE void backward_vectors(const block *b, const float *residual, float *grad,
-                                ptrdiff_t classes, ptrdiff_t f, int accumulate,
+                                ptrdiff_t classes, ptrdiff_t f, fs_onto onto,
                                 const char *const *next, ptrdiff_t n_next, const int n,
                                 const int width, const int source) {
     const int vector_bytes = FS_LANES * (source == UINT8_ROWS ? 1 : (int)sizeof(float));
     const int lines = width * vector_bytes > LINE ? width * vector_bytes / LINE : 1;
     const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE), n_prefetch = n_next * lines;
     vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDER];
-    load_gradient(acc, grad, classes, accumulate, n, width);
+    load_gradient(acc, grad, classes, onto, n, width);
     for (ptrdiff_t r = 0; r < n_padded; r++) {
         if (width > 1 && r < n_prefetch) /* one at a time: bursts lose */
             v_prefetch(next[r / lines] + f * vector_bytes + r % lines * LINE);
         for (int i = 0; i < width; i++) x[i] = load_from(b, r, f, i, source);
         multiply_outer(acc, x, residual + r, n, width);
     }
-    store_gradient(acc, grad, classes, n, width);
+    store_gradient(acc, grad, classes, onto, n, width);
 }
 
 /* The same of all rows in rooms, whose features are in a panel, or go there from `source`: the sums
  * stay in registers from room to room, which takes 7 to 10% less (Emerald Rapids). residual is that
  * of the first room. Meanwhile the line `ahead` bytes into each row is fetched; ahead < 0: none. */
 FS_INLINE void panel_vectors(const fs_rooms *rooms, float *panel, const float *residual,
-                             float *grad, ptrdiff_t classes, ptrdiff_t f, int accumulate,
+                             float *grad, ptrdiff_t classes, ptrdiff_t f, fs_onto onto,
                              ptrdiff_t ahead, const int n, const int width, const int source) {
     vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDER];
-    load_gradient(acc, grad, classes, accumulate, n, width);
+    load_gradient(acc, grad, classes, onto, n, width);
     for (ptrdiff_t i = 0; i < rooms->n; i++, residual += rooms->stride / sizeof(float)) {
         const block *b = block_in(rooms, i);
         const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
@@ -85,7 +91,7 @@ FS_INLINE void panel_vectors(const fs_rooms *rooms, float *panel, const float *r
             multiply_outer(acc, x, residual + r, n, width);
         }
     }
-    store_gradient(acc, grad, classes, n, width);
+    store_gradient(acc, grad, classes, onto, n, width);
 }
 
 /* A tile of the gradient: one class block x FS_WIDER vectors of features from f on, or what is left
@@ -94,38 +100,36 @@ FS_INLINE void panel_vectors(const fs_rooms *rooms, float *panel, const float *r
  * uint8 rows, which so are converted once. At K = 1000 the first takes 17% less than the second
  * does (Emerald Rapids). */
 FS_INLINE void backward_tile(const block *b, const float *residual, float *grad, ptrdiff_t f,
-                             int accumulate, const char *const *next, ptrdiff_t n_next, const int n,
+                             fs_onto onto, const char *const *next, ptrdiff_t n_next, const int n,
                              const int source) {
     const int first = n > FS_FEW_CLASSES ? (n + 1) / 2 : n;
     if (f + FS_WIDER > b->n_full) {
         for (; f < b->n_full; f++, grad += n * FS_LANES)
-            backward_vectors(b, residual, grad, n, f, accumulate, NULL, 0, n, 1, source);
-        if (f < b->n_vectors)
-            backward_vectors(b, residual, grad, n, f, accumulate, NULL, 0, n, 1, TAILS);
+            backward_vectors(b, residual, grad, n, f, onto, NULL, 0, n, 1, source);
+        if (f < b->n_vectors) backward_vectors(b, residual, grad, n, f, onto, NULL, 0, n, 1, TAILS);
     } else if (first == n) {
-        backward_vectors(b, residual, grad, n, f, accumulate, next, n_next, n, FS_WIDER, source);
+        backward_vectors(b, residual, grad, n, f, onto, next, n_next, n, FS_WIDER, source);
     } else if (source == UINT8_ROWS) {
-        backward_vectors(b, residual, grad, n, f, accumulate, next, n_next, n, FS_WIDE, source);
-        backward_vectors(b, residual, grad + FS_WIDE * n * FS_LANES, n, f + FS_WIDE, accumulate,
-                         NULL, 0, n, FS_WIDE, source);
+        backward_vectors(b, residual, grad, n, f, onto, next, n_next, n, FS_WIDE, source);
+        backward_vectors(b, residual, grad + FS_WIDE * n * FS_LANES, n, f + FS_WIDE, onto, NULL, 0,
+                         n, FS_WIDE, source);
     } else {
         const ptrdiff_t half = n_next / 2;
-        backward_vectors(b, residual, grad, n, f, accumulate, next, half, first, FS_WIDER, source);
-        backward_vectors(b, residual + first * FS_BLOCK_ROWS, grad + first * FS_LANES, n, f,
-                         accumulate, next + half, n_next - half, n - first, FS_WIDER, source);
+        backward_vectors(b, residual, grad, n, f, onto, next, half, first, FS_WIDER, source);
+        backward_vectors(b, residual + first * FS_BLOCK_ROWS, grad + first * FS_LANES, n, f, onto,
+                         next + half, n_next - half, n - first, FS_WIDER, source);
     }
 }
 
 /* Of whole tiles; ahead[0] and ahead[1] are of the two passes, of which the first fills the panel. */
 FS_INLINE void panel_tile(const fs_rooms *rooms, float *panel, const float *residual, float *grad,
-                          ptrdiff_t f, int accumulate, const ptrdiff_t *ahead, const int n,
+                          ptrdiff_t f, fs_onto onto, const ptrdiff_t *ahead, const int n,
                           const int source) {
     const int first = n > FS_FEW_CLASSES ? (n + 1) / 2 : n;
-    panel_vectors(rooms, panel, residual, grad, n, f, accumulate, ahead[0], first, FS_WIDER,
-                  source);
+    panel_vectors(rooms, panel, residual, grad, n, f, onto, ahead[0], first, FS_WIDER, source);
     if (first < n)
         panel_vectors(rooms, panel, residual + first * FS_BLOCK_ROWS, grad + first * FS_LANES, n, f,
-                      accumulate, ahead[1], n - first, FS_WIDER, PANEL);
+                      onto, ahead[1], n - first, FS_WIDER, PANEL);
 }
 
 /* Tiles are counted class block by class block within each FS_WIDER vectors of features, which so
@@ -230,7 +234,7 @@ FS_INLINE void fetch_ends(const block *b, const char *const *next, ptrdiff_t n_n
     }
 }
 
-FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, int accumulate,
+FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, fs_onto onto,
                         const int source) {
     const ptrdiff_t n_blocks = class_blocks(b->n_classes);
     const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDER;
@@ -245,7 +249,7 @@ FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, int accumul
     switch (first_class(c + 1, b->n_classes) - k) {
 #define BACKWARD(n)                                                                                \
 case n:                                                                                            \
-    backward_tile(b, residual, grad, f, accumulate, next, n_next, n, source);                      \
+    backward_tile(b, residual, grad, f, onto, next, n_next, n, source);                            \
     break;
         FS_FOR_CLASSES(BACKWARD)
     }
@@ -255,7 +259,7 @@ case n:                                                                         
  * pass over the panel fetches a line of each row's panel_bytes, until all are. With two threads a
  * step of 256 rows takes 24% less at K = 16, D = 4096, 16% at D = 2048, 3 to 6% at K = 100 (Zen 4). */
 FS_INLINE void backward_panel(const fs_rooms *rooms, float *panel, ptrdiff_t tile, float *grad,
-                              int accumulate, ptrdiff_t panel_bytes, const int source) {
+                              fs_onto onto, ptrdiff_t panel_bytes, const int source) {
     const block *b = block_in(rooms, 0);
     const ptrdiff_t n_blocks = class_blocks(b->n_classes);
     const ptrdiff_t c = tile % n_blocks, k = first_class(c, b->n_classes);
@@ -269,16 +273,16 @@ FS_INLINE void backward_panel(const fs_rooms *rooms, float *panel, ptrdiff_t til
     switch (first_class(c + 1, b->n_classes) - k) {
 #define BACKWARD_PANEL(n)                                                                          \
 case n:                                                                                            \
-    panel_tile(rooms, panel, residual, grad, f, accumulate, ahead, n, source);                     \
+    panel_tile(rooms, panel, residual, grad, f, onto, ahead, n, source);                           \
     break;
         FS_FOR_CLASSES(BACKWARD_PANEL)
     }
 }
 
-static void add_bias_gradient(const block *b, float *grad_bias, int accumulate) {
+static void add_bias_gradient(const block *b, float *grad_bias, fs_onto onto) {
     for (ptrdiff_t k = 0; k < round_up(b->n_classes, FS_LANES); k++) {
         const float g = k < b->n_classes ? b->grad_bias[k] : 0.0f;
-        grad_bias[k] = accumulate ? grad_bias[k] + g : g;
+        grad_bias[k] = onto != FS_ONTO_NOTHING ? grad_bias[k] + g : g;
     }
 }
 

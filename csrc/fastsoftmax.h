@@ -86,6 +86,10 @@ typedef struct {
     ptrdiff_t first, n_forward;
 } fs_next;
 
+/* What a tile of the gradient is added to: nothing; the sums there, which go on; or, once it is
+ * complete, what is there. */
+typedef enum { FS_ONTO_NOTHING, FS_ONTO_SUMS, FS_ONTO_TILE } fs_onto;
+
 /* The parameters as the kernels read them. Where `packed` is NULL, logits pack of weight (K, D) what
  * they need, when they need it: no copy of a large weight, where by_columns says that they can. */
 typedef struct {
@@ -134,10 +138,10 @@ typedef struct {
     /* Whether many tiles in a row are of the same features: then these are kept in a panel, in
      * scratch, which the first of them that a thread computes is to fill. */
     int (*by_panels)(ptrdiff_t n_classes);
-    /* grad (tile_floats,) = or += a tile of the gradient of the summed loss of the rows in rooms;
-     * panel is NULL where there is none. */
+    /* grad (tile_floats,) = or += a tile of the gradient of the summed loss of the rows in rooms, or
+     * in one room where it is added to a tile; panel is NULL where there is none. */
     void (*gradient)(const fs_rows *rows, const fs_rooms *rooms, float *panel, int fill,
-                     ptrdiff_t tile, int accumulate, float *grad);
+                     ptrdiff_t tile, fs_onto onto, float *grad);
     /* a tile of the gradient to and from its place in grad_weight (K, D) or grad_bias (K,) */
     void (*store_tile)(const float *grad, ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile,
                        float *grad_weight, float *grad_bias);
@@ -157,10 +161,8 @@ typedef struct {
     void (*softmax)(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t n_classes,
                     int log, void *room, float *out);
 
-    /* partials[0][begin:end] += partials[1..n][begin:end] in tree order; partials are
-     * `stride` floats apart, and are used up */
-    void (*reduce)(float *partials, ptrdiff_t stride, ptrdiff_t n_partials, ptrdiff_t begin,
-                   ptrdiff_t end);
+    /* sum[0:n] += other[0:n], n a multiple of a vector */
+    void (*add)(float *sum, const float *other, ptrdiff_t n);
     /* one update of n parameters by grad_scale * grad; velocity is NULL without momentum */
     void (*update)(float *param, const float *grad, float *velocity, ptrdiff_t n, float grad_scale,
                    float weight_decay, const fs_sgd *sgd);

@@ -84,28 +84,28 @@ static void residuals(const fs_rows *rows, const fs_weights *weights, ptrdiff_t 
 }
 
 static void gradient(const fs_rows *rows, const fs_rooms *rooms, float *panel, int fill,
-                     ptrdiff_t tile, int accumulate, float *grad) {
+                     ptrdiff_t tile, fs_onto onto, float *grad) {
     const int is_bias = tile == n_tiles(rows->n_features, rows->n_classes) - 1;
     const int is_uint8 = rows->row_type == FS_UINT8;
     if (panel && is_whole(rows->n_features, rows->n_classes, tile)) {
         const ptrdiff_t panel_bytes = feature_bytes(rows, PANEL_FLOATS);
         if (!fill)
-            backward_panel(rooms, panel, tile, grad, accumulate, panel_bytes, PANEL);
+            backward_panel(rooms, panel, tile, grad, onto, panel_bytes, PANEL);
         else if (is_uint8)
-            backward_panel(rooms, panel, tile, grad, accumulate, panel_bytes, UINT8_ROWS);
+            backward_panel(rooms, panel, tile, grad, onto, panel_bytes, UINT8_ROWS);
         else
-            backward_panel(rooms, panel, tile, grad, accumulate, panel_bytes, FLOAT32_ROWS);
+            backward_panel(rooms, panel, tile, grad, onto, panel_bytes, FLOAT32_ROWS);
         return;
     }
     for (ptrdiff_t i = 0; i < rooms->n; i++) {
         const block *b = block_in(rooms, i);
-        const int add = accumulate || i > 0;
+        const fs_onto onto_i = i > 0 ? FS_ONTO_SUMS : onto;
         if (is_bias)
-            add_bias_gradient(b, grad, add);
+            add_bias_gradient(b, grad, onto_i);
         else if (is_uint8)
-            backward(b, tile, grad, add, UINT8_ROWS);
+            backward(b, tile, grad, onto_i, UINT8_ROWS);
         else
-            backward(b, tile, grad, add, FLOAT32_ROWS);
+            backward(b, tile, grad, onto_i, FLOAT32_ROWS);
     }
 }
 
@@ -205,7 +205,7 @@ const fs_kernels FS_KERNELS = {
     .loss = loss,
     .logits = logits,
     .softmax = softmax,
-    .reduce = reduce,
+    .add = add,
     .update = update,
     .exp = exp_array,
     .log = log_array,

@@ -31,6 +31,14 @@ static void input_gradient(const pass *p, const fs_rooms *rooms, ptrdiff_t begin
 
 /* ---- a step by rows ---- */
 
+/* Whether the partial gradient of chunk i is added to that of i - 1 as it is computed, the chunks
+ * being one thread's and of one block: it is where the tree of sums begins, and saves a partial. Then
+ * an epoch of the book's job takes 3 to 7% less (Zen 4). */
+static int joins(chunks c, ptrdiff_t i, int n_threads) {
+    const int thread = (int)divide_up(i * n_threads, c.n); /* the first that begins at i or later */
+    return i % 2 == 1 && c.rows <= FS_BLOCK_ROWS && first_chunk(c, thread, n_threads) != i;
+}
+
 /* Partial gradients of this thread's chunks of the batch [begin, begin + n_rows). */
 static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows) {
     const fs_kernels *const k = p->kernels;
@@ -49,6 +57,8 @@ static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_ro
 
     for (ptrdiff_t i = first_chunk(c, m.thread, m.n_threads); i < stop; i++) {
         const ptrdiff_t first = begin + i * c.rows, last = min_of(first + c.rows, end);
+        const int joined = joins(c, i, m.n_threads);
+        float *partial = p->partials + (i - joined) * p->packed_size;
         p->chunk_sums[i] = (fs_sums){0};
         for (ptrdiff_t r = first; r < last; r += FS_BLOCK_ROWS) {
             const ptrdiff_t r_stop = min_of(r + FS_BLOCK_ROWS, last);
@@ -56,11 +66,11 @@ static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_ro
                                   .n_forward = FS_BLOCK_ROWS / 2};
             k->residuals(p->rows, &p->weights, r, r_stop, FS_BLOCK_ROWS, next, &room,
                          scratch_of(p, m), &p->chunk_sums[i]);
+            const fs_onto onto = joined ? FS_ONTO_TILE : r > first ? FS_ONTO_SUMS : FS_ONTO_NOTHING;
             for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
                 ptrdiff_t offset;
                 k->tile_floats(p->rows->n_features, p->rows->n_classes, tile, &offset);
-                k->gradient(p->rows, &room, NULL, 0, tile, r > first,
-                            p->partials + i * p->packed_size + offset);
+                k->gradient(p->rows, &room, NULL, 0, tile, onto, partial + offset);
             }
             input_gradient(p, &room, r);
         }
@@ -81,14 +91,24 @@ static void update_range(pass *p, const float *grad, ptrdiff_t begin, ptrdiff_t 
                            end - begin, grad_scale, weight_decay, &p->sgd);
 }
 
+/* partials[0][begin:end] += all others, in tree order; they are used up */
+static void reduce(const pass *p, chunks c, int n_threads, ptrdiff_t begin, ptrdiff_t end) {
+    for (ptrdiff_t apart = 1; apart < c.n; apart *= 2)
+        for (ptrdiff_t i = 0; i + apart < c.n; i += 2 * apart) {
+            float *sum = p->partials + i * p->packed_size + begin;
+            if (apart > 1 || !joins(c, i + 1, n_threads))
+                p->kernels->add(sum, sum + apart * p->packed_size, end - begin);
+        }
+}
+
 static void reduce_phase(pass *p, fs_member m, ptrdiff_t n_rows, int update) {
-    const ptrdiff_t n_partials = chunks_of(n_rows).n;
-    const float grad_scale = grad_scale_of(add_weights(p, 0.0, n_partials));
+    const chunks c = chunks_of(n_rows);
+    const float grad_scale = grad_scale_of(add_weights(p, 0.0, c.n));
     ptrdiff_t begin, end;
     slice_of(p, m, &begin, &end);
     for (ptrdiff_t i = begin; i < end; i += REDUCE_FLOATS) {
         const ptrdiff_t stop = min_of(i + REDUCE_FLOATS, end);
-        p->kernels->reduce(p->partials, p->packed_size, n_partials, i, stop);
+        reduce(p, c, m.n_threads, i, stop);
         if (update) {
             const ptrdiff_t bias = p->bias_offset;
             const ptrdiff_t in_bias = max_of(i, bias);
@@ -134,7 +154,8 @@ static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumul
             for (ptrdiff_t i = 0; i < n_floats; i += LINE_FLOATS)
                 __builtin_prefetch(p->packed + next + i, 1, 2);
         }
-        k->gradient(p->rows, rooms, panel, features != in_panel, tile, accumulate, grad);
+        k->gradient(p->rows, rooms, panel, features != in_panel, tile,
+                    accumulate ? FS_ONTO_SUMS : FS_ONTO_NOTHING, grad);
         in_panel = features;
         if (update)
             update_range(p, grad, offset, offset + size, grad_scale,

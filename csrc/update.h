@@ -1,18 +1,12 @@
-/* update.h: partial gradients -> their sum; a gradient -> the updated parameters. */
+/* update.h: two partial gradients -> their sum; a gradient -> the updated parameters. */
 #ifndef FS_UPDATE_H
 #define FS_UPDATE_H
 
 #include "layout.h"
 
-static void reduce(float *partials, ptrdiff_t stride, ptrdiff_t n_partials, ptrdiff_t begin,
-                   ptrdiff_t end) {
-    for (ptrdiff_t apart = 1; apart < n_partials; apart *= 2)
-        for (ptrdiff_t c = 0; c + apart < n_partials; c += 2 * apart) {
-            float *sum = partials + c * stride;
-            const float *other = sum + apart * stride;
-            for (ptrdiff_t i = begin; i < end; i += FS_LANES)
-                v_store(sum + i, v_load(sum + i) + v_load(other + i));
-        }
+static void add(float *sum, const float *other, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i += FS_LANES)
+        v_store(sum + i, v_load(sum + i) + v_load(other + i));
 }
 
 /* g += weight_decay * w;  v = momentum * v + (1 - dampening) * g, at the first step v = g;
