@@ -130,7 +130,7 @@ EVALUATION = [
 
 # Of loss and gradients: PyTorch's linear_cross_entropy in all its ways, and without it.
 GRADIENTS = [
-    _gradients("backend", "`loss_and_grad`", "ours"),
+    _gradients("function", "`linear_cross_entropy_grad`", "ours"),
     _gradients("adapter", "`fastsoftmax.torch`", "ours"),
     _gradients("fused", "`F.linear_cross_entropy`"),
     _gradients("chunked", "chunked, default options"),
