@@ -138,16 +138,32 @@ static ptrdiff_t n_tiles(ptrdiff_t n_features, ptrdiff_t n_classes) {
     return (feature_vectors(n_features) + FS_WIDER - 1) / FS_WIDER * class_blocks(n_classes) + 1;
 }
 
-/* The first of a thread's tiles, which have as many vectors as those of every other thread. Those of
- * 784 features are 4 for most tiles, but 1 for the last ones: shared by number, one of two threads
- * would have 6% more than half. */
+/* Where a thread's tiles begin that have as many vectors as every other thread's. Of 784 features most
+ * tiles have 4 of them, but the last ones have 1: shared by number, one of two threads would have 6%
+ * more than half. */
 static ptrdiff_t first_tile(ptrdiff_t n_features, ptrdiff_t n_classes, int thread, int n_threads) {
     const ptrdiff_t n_vectors = feature_vectors(n_features), n_blocks = class_blocks(n_classes);
-    if (thread == n_threads) return n_tiles(n_features, n_classes);
+    if (thread == n_threads) return n_tiles(n_features, n_classes) - 1;
     const ptrdiff_t whole = n_vectors / FS_WIDER * n_blocks, rest = n_vectors % FS_WIDER;
     const ptrdiff_t before = n_vectors * n_blocks * thread / n_threads;
     return before < whole * FS_WIDER ? before / FS_WIDER
                                      : whole + (before - whole * FS_WIDER) / rest;
+}
+
+static fs_tiles thread_tiles(ptrdiff_t n_features, ptrdiff_t n_classes, int by_classes, int thread,
+                             int n_threads) {
+    const ptrdiff_t n = class_blocks(n_classes);
+    if (!by_classes) {
+        const ptrdiff_t first = first_tile(n_features, n_classes, thread, n_threads);
+        const ptrdiff_t end = first_tile(n_features, n_classes, thread + 1, n_threads);
+        return (fs_tiles){.first = first, .end = end, .run = end - first, .apart = end - first};
+    }
+    const ptrdiff_t first = thread_block(n, thread, n_threads);
+    const ptrdiff_t run = thread_block(n, thread + 1, n_threads) - first;
+    return (fs_tiles){.first = first,
+                      .end = run ? n_tiles(n_features, n_classes) - 1 : first,
+                      .run = run,
+                      .apart = n};
 }
 
 /* The packed floats of a tile; returns how many. */

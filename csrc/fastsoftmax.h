@@ -86,6 +86,11 @@ typedef struct {
     ptrdiff_t first, n_forward;
 } fs_next;
 
+/* Tiles of the gradient: [first, first + run), and as many `apart` tiles on, until `end`. */
+typedef struct {
+    ptrdiff_t first, end, run, apart;
+} fs_tiles;
+
 /* What a tile of the gradient is added to: nothing; the sums there, which go on; or, once it is
  * complete, what is there. */
 typedef enum { FS_ONTO_NOTHING, FS_ONTO_SUMS, FS_ONTO_TILE } fs_onto;
@@ -129,8 +134,10 @@ typedef struct {
     /* The gradient comes in tiles, each of them consecutive floats of the packed layout; the last
      * one is the bias. */
     ptrdiff_t (*n_tiles)(ptrdiff_t n_features, ptrdiff_t n_classes);
-    /* Those that are a thread's end where the next thread's begin. */
-    ptrdiff_t (*first_tile)(ptrdiff_t n_features, ptrdiff_t n_classes, int thread, int n_threads);
+    /* Those of a thread, but the bias's: of the classes that share_logits gives it, or as many
+     * vectors of features as of every other thread. */
+    fs_tiles (*thread_tiles)(ptrdiff_t n_features, ptrdiff_t n_classes, int by_classes, int thread,
+                             int n_threads);
     ptrdiff_t (*tile_floats)(ptrdiff_t n_features, ptrdiff_t n_classes, ptrdiff_t tile,
                              ptrdiff_t *offset);
     /* The first feature of a tile: those with the same one lie next to each other. */

@@ -65,8 +65,8 @@ static void take(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t 
 static void share_logits(const fs_rows *rows, const fs_weights *weights, const fs_rooms *rooms,
                          int thread, int n_threads, float *scratch) {
     const ptrdiff_t n = class_blocks(rows->n_classes);
-    compute_logits(rows, weights, rooms, n * thread / n_threads, n * (thread + 1) / n_threads,
-                   scratch);
+    compute_logits(rows, weights, rooms, thread_block(n, thread, n_threads),
+                   thread_block(n, thread + 1, n_threads), scratch);
 }
 
 static void finish(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t block_rows,
@@ -188,7 +188,7 @@ const fs_kernels FS_KERNELS = {
     .pack = pack,
     .unpack = unpack,
     .n_tiles = n_tiles,
-    .first_tile = first_tile,
+    .thread_tiles = thread_tiles,
     .tile_floats = tile_floats,
     .scratch_floats = scratch_floats,
     .by_columns = by_columns,

@@ -28,6 +28,11 @@ static ptrdiff_t first_class(ptrdiff_t class_block, ptrdiff_t n_classes) {
     return class_block * (n_classes / n_blocks) + min_of(class_block, n_classes % n_blocks);
 }
 
+/* The first of n class blocks that is a thread's, where threads share the classes. */
+static ptrdiff_t thread_block(ptrdiff_t n, int thread, int n_threads) {
+    return n * thread / n_threads;
+}
+
 static ptrdiff_t packed_bias_offset(ptrdiff_t n_features, ptrdiff_t n_classes) {
     return n_classes * feature_vectors(n_features) * FS_LANES;
 }

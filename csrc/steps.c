@@ -130,47 +130,65 @@ static void step_by_rows(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows
 
 /* ---- a step by tiles ---- */
 
-/* This thread's tiles of the gradient over the rows of a span. In training each is used to update as
- * soon as it has all rows of the batch, and is stored only where these are of several spans. */
-static void tiles_phase(pass *p, fs_member m, const fs_rooms *rooms, int accumulate, int update,
-                        float grad_scale) {
+/* The rule: threads share the classes, instead of the rows and features, where rows are so few that to
+ * read them all takes less than to read the weight does, or to have it from the core that updated it. Measured on Emerald Rapids, K = 1000: a step of 32 rows
+ * takes 17 to 25% less, one of 256 rows 3 to 5% less where D is 784 or more, 2 to 7% more at 64; at
+ * K = 100 one of 32 takes 6 to 14% less, one of 64 as long. */
+static int are_few(const pass *p, ptrdiff_t n_rows) {
+    return p->num_threads > 1 && n_rows <= GROUP_ROOMS * FS_BLOCK_ROWS &&
+           3 * n_rows <= p->rows->n_classes;
+}
+
+/* What a thread's tiles of the gradient over the rows of a span have in common. */
+typedef struct {
+    const fs_rooms *rooms;
+    float *panel;
+    ptrdiff_t in_panel; /* the features that are there */
+    fs_onto onto;
+    int update;
+    float grad_scale;
+} tile_work;
+
+/* A tile. In training it is used to update as soon as it has all rows of the batch, and is stored only
+ * where these are of several spans. Meanwhile the parameters of the tile `next` are fetched, which lie
+ * too far for the CPU to foresee. */
+static void compute_tile(pass *p, tile_work *w, ptrdiff_t tile, ptrdiff_t next) {
     const fs_kernels *const k = p->kernels;
     const ptrdiff_t d = p->rows->n_features, n_classes = p->rows->n_classes;
     _Alignas(FS_ALIGN) float tile_grad[FS_TILE_FLOATS];
-    float *panel = k->by_panels(n_classes) ? scratch_of(p, m) : NULL;
-    ptrdiff_t in_panel = -1;
-    const ptrdiff_t stop = k->first_tile(d, n_classes, m.thread + 1, m.n_threads);
-    for (ptrdiff_t tile = k->first_tile(d, n_classes, m.thread, m.n_threads); tile < stop; tile++) {
-        ptrdiff_t offset;
-        const ptrdiff_t size = k->tile_floats(d, n_classes, tile, &offset);
-        const int is_bias = offset == p->bias_offset;
-        float *grad = is_bias ? p->bias_tile : p->partials ? p->partials + offset : tile_grad;
-        if (p->grad_weight && accumulate && !is_bias)
-            k->load_tile(p->grad_weight, d, n_classes, tile, grad);
-        const ptrdiff_t features = k->tile_features(n_classes, tile);
-        if (update && tile + 1 < stop) { /* what comes next lies too far for the CPU to foresee */
-            ptrdiff_t next;
-            const ptrdiff_t n_floats = k->tile_floats(d, n_classes, tile + 1, &next);
-            for (ptrdiff_t i = 0; i < n_floats; i += LINE_FLOATS)
-                __builtin_prefetch(p->packed + next + i, 1, 2);
-        }
-        k->gradient(p->rows, rooms, panel, features != in_panel, tile,
-                    accumulate ? FS_ONTO_SUMS : FS_ONTO_NOTHING, grad);
-        in_panel = features;
-        if (update)
-            update_range(p, grad, offset, offset + size, grad_scale,
-                         is_bias ? p->sgd.bias_weight_decay : p->sgd.weight_decay);
-        if (p->grad_weight) k->store_tile(grad, d, n_classes, tile, p->grad_weight, p->grad_bias);
+    ptrdiff_t offset;
+    const ptrdiff_t size = k->tile_floats(d, n_classes, tile, &offset);
+    const int is_bias = offset == p->bias_offset;
+    float *grad = is_bias ? p->bias_tile : p->partials ? p->partials + offset : tile_grad;
+    if (p->grad_weight && w->onto != FS_ONTO_NOTHING && !is_bias)
+        k->load_tile(p->grad_weight, d, n_classes, tile, grad);
+    if (w->update && next >= 0) {
+        ptrdiff_t first;
+        const ptrdiff_t n_floats = k->tile_floats(d, n_classes, next, &first);
+        for (ptrdiff_t i = 0; i < n_floats; i += LINE_FLOATS)
+            __builtin_prefetch(p->packed + first + i, 1, 2);
     }
+    const ptrdiff_t features = k->tile_features(n_classes, tile);
+    k->gradient(p->rows, w->rooms, w->panel, features != w->in_panel, tile, w->onto, grad);
+    w->in_panel = features;
+    if (w->update)
+        update_range(p, grad, offset, offset + size, w->grad_scale,
+                     is_bias ? p->sgd.bias_weight_decay : p->sgd.weight_decay);
+    if (p->grad_weight) k->store_tile(grad, d, n_classes, tile, p->grad_weight, p->grad_bias);
 }
 
-/* The rule: threads share the classes, instead of the rows, where these are so few that to read them
- * all takes less than to read the weight does. Measured on Emerald Rapids, K = 1000: a step of 32 rows
- * takes 17 to 25% less, one of 256 rows 3 to 5% less where D is 784 or more, 2 to 7% more at 64; at
- * K = 100 one of 32 takes 6 to 14% less, one of 64 as long. */
-static int by_classes(const pass *p, ptrdiff_t n_rows) {
-    return p->num_threads > 1 && n_rows <= GROUP_ROOMS * FS_BLOCK_ROWS &&
-           3 * n_rows <= p->rows->n_classes;
+static void tiles_phase(pass *p, fs_member m, tile_work work, int by_classes) {
+    const fs_kernels *const k = p->kernels;
+    const ptrdiff_t d = p->rows->n_features, n_classes = p->rows->n_classes;
+    const fs_tiles t = k->thread_tiles(d, n_classes, by_classes, m.thread, m.n_threads);
+    work.panel = k->by_panels(n_classes) ? scratch_of(p, m) : NULL;
+    work.in_panel = -1;
+    for (ptrdiff_t run = t.first; run < t.end; run += t.apart) {
+        const ptrdiff_t next_run = run + t.apart < t.end ? run + t.apart : -1;
+        for (ptrdiff_t tile = run; tile < run + t.run; tile++)
+            compute_tile(p, &work, tile, tile + 1 < run + t.run ? tile + 1 : next_run);
+    }
+    if (m.thread == m.n_threads - 1) compute_tile(p, &work, k->n_tiles(d, n_classes) - 1, -1);
 }
 
 /* Residuals of this thread's chunks of the rows [begin, end). */
@@ -212,11 +230,15 @@ static void step_by_tiles(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_row
         const ptrdiff_t first = begin + done, last = first + min_of(p->span_rows, n_rows - done);
         const chunks c = chunks_of(last - first);
         const fs_rooms rooms = rooms_of(p, 0, c.n);
-        (by_classes(p, last - first) ? share_classes : share_rows)(p, m, c, first, last);
+        const int by_classes = are_few(p, last - first);
+        (by_classes ? share_classes : share_rows)(p, m, c, first, last);
         fs_team_barrier(m);
         weight = add_weights(p, weight, c.n);
-        tiles_phase(p, m, &rooms, done > 0, update && last == begin + n_rows,
-                    grad_scale_of(weight));
+        const tile_work work = {.rooms = &rooms,
+                                .onto = done > 0 ? FS_ONTO_SUMS : FS_ONTO_NOTHING,
+                                .update = update && last == begin + n_rows,
+                                .grad_scale = grad_scale_of(weight)};
+        tiles_phase(p, m, work, by_classes);
         if (m.thread == 0) add_sums(&p->step_sums, p->chunk_sums, c.n);
         fs_team_barrier(m);
     }
