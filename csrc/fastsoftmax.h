@@ -123,8 +123,10 @@ typedef struct {
     void (*residuals)(const fs_rows *rows, const fs_weights *weights, ptrdiff_t begin,
                       ptrdiff_t end, ptrdiff_t block_rows, fs_next next, const fs_rooms *rooms,
                       float *scratch, fs_sums *sums);
-    /* The same in three parts, so that threads can share the classes: the rows into the rooms;
-     * logits of the classes that are a thread's; losses and residuals. */
+    /* The same in three parts, so that threads can share the classes, where by_classes says that it
+     * pays: the rows into the rooms; logits of the classes that are a thread's; losses and residuals.
+     */
+    int (*by_classes)(ptrdiff_t n_rows, ptrdiff_t n_classes, int n_threads);
     void (*take)(const fs_rows *rows, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t block_rows,
                  fs_next next, const fs_rooms *rooms);
     void (*share_logits)(const fs_rows *rows, const fs_weights *weights, const fs_rooms *rooms,

@@ -193,6 +193,7 @@ const fs_kernels FS_KERNELS = {
     .scratch_floats = scratch_floats,
     .by_columns = by_columns,
     .residuals = residuals,
+    .by_classes = by_classes,
     .take = take,
     .share_logits = share_logits,
     .finish = finish,

@@ -28,7 +28,18 @@ static ptrdiff_t first_class(ptrdiff_t class_block, ptrdiff_t n_classes) {
     return class_block * (n_classes / n_blocks) + min_of(class_block, n_classes % n_blocks);
 }
 
-/* The first of n class blocks that is a thread's, where threads share the classes. */
+/* The rule: threads share the classes, instead of the rows and features, where rows are so few that to
+ * read them all takes less than to have the weight from the core that updated it; which pays for more
+ * rows where no thread has more classes than another. On Zen 4 a step of 32 rows so takes 7 to 17%
+ * less at K = 16, D >= 2048, 10% less at K = 100, D = 784, and one of 64 rows 5% less. One of 256 rows
+ * would take 3% more there, and one of 96 at K = 50, in 3 and 2 class blocks, 12%. */
+static int by_classes(ptrdiff_t n_rows, ptrdiff_t n_classes, int n_threads) {
+    const ptrdiff_t n = class_blocks(n_classes), most = (n + n_threads - 1) / n_threads;
+    return n_threads > 1 && 4 * most * n_threads <= 5 * n &&
+           n_rows <= (n % n_threads == 0 ? 2 * n_classes : n_classes);
+}
+
+/* The first of n class blocks that is then a thread's. */
 static ptrdiff_t thread_block(ptrdiff_t n, int thread, int n_threads) {
     return n * thread / n_threads;
 }

@@ -130,15 +130,6 @@ static void step_by_rows(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows
 
 /* ---- a step by tiles ---- */
 
-/* The rule: threads share the classes, instead of the rows and features, where rows are so few that to
- * read them all takes less than to read the weight does, or to have it from the core that updated it. Measured on Emerald Rapids, K = 1000: a step of 32 rows
- * takes 17 to 25% less, one of 256 rows 3 to 5% less where D is 784 or more, 2 to 7% more at 64; at
- * K = 100 one of 32 takes 6 to 14% less, one of 64 as long. */
-static int are_few(const pass *p, ptrdiff_t n_rows) {
-    return p->num_threads > 1 && n_rows <= GROUP_ROOMS * FS_BLOCK_ROWS &&
-           3 * n_rows <= p->rows->n_classes;
-}
-
 /* What a thread's tiles of the gradient over the rows of a span have in common. */
 typedef struct {
     const fs_rooms *rooms;
@@ -230,7 +221,9 @@ static void step_by_tiles(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_row
         const ptrdiff_t first = begin + done, last = first + min_of(p->span_rows, n_rows - done);
         const chunks c = chunks_of(last - first);
         const fs_rooms rooms = rooms_of(p, 0, c.n);
-        const int by_classes = are_few(p, last - first);
+        const int by_classes =
+            last - first <= GROUP_ROOMS * FS_BLOCK_ROWS &&
+            p->kernels->by_classes(last - first, p->rows->n_classes, m.n_threads);
         (by_classes ? share_classes : share_rows)(p, m, c, first, last);
         fs_team_barrier(m);
         weight = add_weights(p, weight, c.n);
