@@ -228,7 +228,10 @@ def scale(
                 gradient /= divisor
         if factor != 1:
             gradient *= factor
-    d_x = gradients[2]
-    if divisor == 0 and d_x is not None:  # ignored rows have no part in what is NaN then
+    if divisor == 0:  # what is ignored has no part in what is NaN then
+        d_w, d_b, d_x = gradients
         ignored = target == (-100 if ignore_index is None else ignore_index)
-        d_x[ignored.reshape(len(target), -1).all(axis=1)] = 0
+        of_position = ignored.all(axis=0)
+        d_w[:, of_position] = d_b[:, of_position] = 0
+        if d_x is not None:
+            d_x[ignored.reshape(len(target), -1).all(axis=1)] = 0

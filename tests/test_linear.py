@@ -256,6 +256,18 @@ def test_classes_that_weigh_nothing():
     assert fs.cross_entropy(logits, [0]) == math.inf
 
 
+@DTYPES
+def test_classes_that_weigh_nothing_and_a_position_that_is_ignored(dtype):
+    x, weight = np.ones((2, 3), dtype), np.ones((4, 2, 3), dtype)
+    target = np.array([[2, -100], [2, -100]])
+    grad = fs.linear_cross_entropy_grad(
+        x, weight, target, linear_bias=weight[..., 0], weight=np.array([1, 1, 0, 1], dtype)
+    )
+    for gradient in (grad.grad_weight, grad.grad_bias):
+        assert np.isnan(gradient[:, 0]).all()
+        assert not gradient[:, 1].any()
+
+
 def test_ignore_index_may_be_a_class_or_none():
     x, weight, target, *_ = problem()
     target[target == IGNORED] = 0
