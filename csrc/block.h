@@ -4,13 +4,13 @@
  * zero-padded, into `tail`; the last row stands in for those that FS_WIDE rows lack, with residual
  * zero.
  *
- * The CPU's own prefetcher does not foresee rows in random order. So while a block is worked on, the
- * rows of the next one are fetched to L2, one line at a time and evenly: half of them forward, half
- * backward, shared by the first two class blocks where there are two; by tiles all of them forward, by
- * the first one.
- * An epoch of float32 rows took 13.1 ms on Zen 4; 14.7 where each row was fetched 8 rows ahead, 16.8
- * where it was fetched to L1. On Emerald Rapids a block takes 24 us; 25 to 27 as these, 28 where all
- * were fetched forward, 32 where all were fetched backward, 38 with no prefetch.
+ * The CPU's own prefetcher does not foresee rows in random order. So while a block is worked on,
+ * the rows of the next one are fetched to L2, one line at a time and evenly: half of them forward,
+ * half backward, shared by the first two class blocks where there are two; by tiles all of them
+ * forward, by the first one. An epoch of float32 rows took 13.1 ms on Zen 4; 14.7 where each row
+ * was fetched 8 rows ahead, 16.8 where it was fetched to L1. On Emerald Rapids a block takes 24 us;
+ * 25 to 27 as these, 28 where all were fetched forward, 32 where all were fetched backward, 38 with
+ * no prefetch.
  */
 #ifndef FS_BLOCK_H
 #define FS_BLOCK_H

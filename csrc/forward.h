@@ -99,13 +99,13 @@ FS_INLINE void forward(const fs_rooms *rooms, const fs_rows *rows, const float *
                 float *z = b->z + k * FS_BLOCK_ROWS;
                 const int ends_range = rooms->n > 1 && i + 1 == rooms->n;
                 const ptrdiff_t shift = ends_range ? (is_last ? 0 : last) - first : 0;
-                const ptrdiff_t c_th = c - c_first;
+                const ptrdiff_t nth = c - c_first;
                 /* many rooms pass before the second class block comes: the first one fetches all */
                 const ptrdiff_t n_each =
                     rooms->n > 1 ? b->n_next_forward : next_rows(b->n_next_forward, n_classes);
-                const ptrdiff_t n_next = (c_th + 1) * n_each <= b->n_next_forward ? n_each : 0;
+                const ptrdiff_t n_next = (nth + 1) * n_each <= b->n_next_forward ? n_each : 0;
                 const char *const *next =
-                    (ends_range && !is_last ? block_in(rooms, 0)->row : b->next) + c_th * n_next;
+                    (ends_range && !is_last ? block_in(rooms, 0)->row : b->next) + nth * n_next;
                 switch (n) {
 #define FORWARD(n)                                                                                 \
 case n:                                                                                            \

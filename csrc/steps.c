@@ -2,7 +2,8 @@
  *
  * Design
  *  a) A batch is cut into chunks of rows by a fixed rule (chunks.h). Chunk c belongs to a thread
- *     by c alone; what it computes has a place of its own.
+ *     by c alone; what it computes has a place of its own, or is added to its neighbour's where that
+ *     is the same thread's, as the tree of sums would add it.
  *  b) A step has two phases with a barrier after each. By rows: every thread computes the partial
  *     gradients of its chunks; then each reduces its slice of them over all chunks, in tree order,
  *     and updates that slice of the parameters. By tiles: every thread computes the residuals of

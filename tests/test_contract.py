@@ -30,7 +30,8 @@ SETTINGS = {
 }
 
 # (N, D, K, batch_size): chunks of 64 and fewer rows, whole and partial vectors and class blocks;
-# the last two have a weight that the C backend takes by tiles, in spans of 1024 rows
+# the last three have a weight that the C backend takes by tiles, in spans of 1024 rows; a batch of
+# the last one has several blocks of rows, of which threads share the classes
 SHAPES = [
     (300, 37, 13, 128),
     (257, 784, 10, 257),
@@ -39,6 +40,7 @@ SHAPES = [
     (200, 65, 97, 64),
     (70, 784, 60, 33),
     (1100, 97, 350, 1060),
+    (80, 2100, 20, 40),
 ]
 
 
