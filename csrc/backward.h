@@ -72,7 +72,7 @@ FS_INLINE void backward_vectors(const block *b, const float *residual, float *gr
 
 /* The same of all rows in rooms, whose features are in a panel, or go there from `source`: the sums
  * stay in registers from room to room, which takes 7 to 10% less (Emerald Rapids). residual is that
- * of the first room. Meanwhile the line `ahead` bytes into each row is fetched; ahead < 0: none. */
+ * of the first room. Meanwhile a line is fetched of each row, `ahead` bytes into it; ahead < 0: none. */
 FS_INLINE void panel_vectors(const fs_rooms *rooms, float *panel, const float *residual,
                              float *grad, ptrdiff_t classes, ptrdiff_t f, fs_onto onto,
                              ptrdiff_t ahead, const int n, const int width, const int source) {
@@ -284,7 +284,8 @@ FS_INLINE void backward_panel(const fs_rooms *rooms, float *panel, ptrdiff_t til
     ptrdiff_t ahead[2];
     for (int pass = 0; pass < 2; pass++) {
         const ptrdiff_t line = (2 * c + pass) * LINE, next = (f / FS_WIDER + 1) * panel_bytes;
-        ahead[pass] = f + 2 * FS_WIDER <= b->n_full && line < panel_bytes ? next + line : -1;
+        ahead[pass] =
+            f + 2 * FS_WIDER <= b->n_full && line < panel_bytes ? next_line(next + line) : -1;
     }
     switch (first_class(c + 1, b->n_classes) - k) {
 #define BACKWARD_PANEL(n)                                                                          \

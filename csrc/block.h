@@ -38,6 +38,11 @@ typedef struct {
     float *grad_bias;    /* (K,) sums of the residuals, before z is scaled */
 } block;
 
+/* Where to fetch what lies from byte `from` of a row on, line by line and before it is needed: NumPy's
+ * rows begin 16 bytes after a line does, and so what begins at `from` ends in the line after. Where that
+ * one came too late, a step of all rows took 14 to 33% longer at K = 16, D = 4096, 8% at K = 100 (Zen 4). */
+FS_INLINE ptrdiff_t next_line(ptrdiff_t from) { return from + LINE - 1; }
+
 /* How many of n rows each of the first two class blocks fetches. */
 FS_INLINE ptrdiff_t next_rows(ptrdiff_t n, ptrdiff_t n_classes) {
     return n / min_of(2, class_blocks(n_classes));
