@@ -105,7 +105,8 @@ FS_INLINE void forward(const fs_rooms *rooms, const fs_rows *rows, const float *
                     rooms->n > 1 ? b->n_next_forward : next_rows(b->n_next_forward, n_classes);
                 const ptrdiff_t n_next = (nth + 1) * n_each <= b->n_next_forward ? n_each : 0;
                 const char *const *next =
-                    (ends_range && !is_last ? block_in(rooms, 0)->row : b->next) + nth * n_next;
+                    (ends_range && !is_last ? block_in(rooms, 0)->row : b->next) +
+                    nth * rows_of_block(b, n_next);
                 switch (n) {
 #define FORWARD(n)                                                                                 \
 case n:                                                                                            \

@@ -2,14 +2,15 @@
  *
  * By rows each chunk has a partial gradient of its own, and a row is fetched by one core only; by
  * tiles no partial gradient goes through memory. Hence the rule, is_large: tiles where the weight is
- * large.
+ * large. From 128 to 256 KB a step of 256 rows takes 3 to 20% less by rows, one of all rows 25% less at
+ * K = 10, D = 4096, but one of 32 rows 4% more at K = 20 and 12% at K = 64 (Zen 4).
  */
 #include "pass.h"
 
 #include "memory.h"
 
 enum {
-    TILES_FROM = 128 << 10, /* bytes of parameters */
+    TILES_FROM = 256 << 10, /* bytes of parameters */
     SPAN_ROWS = 1024,       /* whose residuals are held at a time, by tiles, at most, */
     SPAN_LOGITS = 16 << 20, /* but no more than so many of them, */
     SPAN_BYTES = 8 << 20,   /* and rows of so many bytes, which are read once for all tiles, */

@@ -38,9 +38,9 @@ SHAPES = [
     (130, 16, 2, 65),
     (9, 1, 3, 4),
     (200, 65, 97, 64),
-    (70, 784, 60, 33),
-    (1100, 97, 350, 1060),
-    (80, 2100, 20, 40),
+    (70, 784, 90, 33),
+    (1100, 97, 700, 1060),
+    (80, 3300, 20, 40),
 ]
 
 
@@ -205,7 +205,7 @@ def fingerprint(backend, problem, num_threads):
 # large weights, over several spans of rows and in fewer rows than threads
 @pytest.mark.parametrize(
     "shape",
-    [(400, 70, 11), (64 * 64 + 200, 5, 3), (3, 20, 4), (1100, 97, 350), (3, 784, 60)],
+    [(400, 70, 11), (64 * 64 + 200, 5, 3), (3, 20, 4), (1100, 97, 700), (3, 784, 90)],
     ids=str,
 )
 def test_same_bits_for_any_number_of_threads(backend, shape, row_type, threads, make_problem):
@@ -216,7 +216,7 @@ def test_same_bits_for_any_number_of_threads(backend, shape, row_type, threads, 
 
 
 @pytest.mark.parametrize("num_threads", [1, 3])
-@pytest.mark.parametrize("shape", [(400, 70, 11), (100, 97, 350)], ids=str)
+@pytest.mark.parametrize("shape", [(400, 70, 11), (100, 97, 700)], ids=str)
 def test_same_bits_from_several_python_threads(
     backend, shape, row_type, num_threads, make_problem
 ):

@@ -23,22 +23,22 @@ FEATURES = (1, 2, 3, 7, 10, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 784)
 CLASSES = (2, 3, 7, 10, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 784)
 ROWS = (1, 2, 31, 63, 64, 65, 256, 257)
 
-# The C backend has a second plan for 128 KB of weight and more, in spans of 1024 rows or of 8 MB,
+# The C backend has a second plan for 256 KB of weight and more, in spans of 1024 rows or of 8 MB,
 # and takes features in ranges of 512 (AVX-512) or 1024, of uint8 rows 816 or 1636
 LARGE = [
     (1, 784, 64),
     (31, 97, 784),
     (65, 784, 784),
-    (257, 513, 65),
+    (257, 513, 130),
     (2, 784, 97),
-    (1060, 97, 350),
+    (1060, 97, 700),
     (65, 512, 3),
     (31, 513, 7),
     (65, 1024, 3),
     (33, 1025, 7),
-    (10, 2100, 17),
+    (10, 4200, 17),
     (130, 2100, 16),
-    (530, 4200, 8),
+    (530, 4200, 16),
 ]
 
 # Every value, each with three others: 16, 15 and 8 have few multiples in common
@@ -273,7 +273,7 @@ def test_nearly_equal_logits_are_not_a_tie(backend):
 @pytest.mark.parametrize(
     "shape, row, feature",
     [((67, 37, 12), row, feature) for row in (0, 63, 64, 66) for feature in (0, 16, 36)]
-    + [((67, 97, 350), 66, 96), ((67, 97, 350), 5, 0)],
+    + [((67, 97, 700), 66, 96), ((67, 97, 700), 5, 0)],
     ids=str,
 )
 def test_a_bad_feature_shows(bad, shape, row, feature, backend, make_problem):
@@ -367,7 +367,7 @@ def everything(backend, problem, x):
     return loss, trained, evaluated, *(a.tobytes() for a in arrays)
 
 
-@pytest.fixture(params=[(67, 45, 11), (67, 97, 350)], ids=shape_id)
+@pytest.fixture(params=[(67, 45, 11), (67, 97, 700)], ids=shape_id)
 def mixed_problem(request, make_problem, row_type):
     return make_problem(*request.param, row_type)
 
@@ -509,7 +509,7 @@ def check(n_rows, batch_size, n_features, n_classes):
         assert np.abs(weight - results[-1]).max() <= 1e-5 * np.abs(results[-1]).max()
 
 check(4097 + 4096, 4097, 200, 10)
-check(129 + 128, 129, 784, 64)
+check(129 + 128, 129, 784, 90)
 print("done")
 """
 

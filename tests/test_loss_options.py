@@ -41,7 +41,7 @@ TOGETHER = {
 }
 
 # (N, D, K): partial vectors and class blocks; the job's; more than 1,024 rows, by tiles
-SHAPES = [(70, 37, 13), (200, 784, 10), (1100, 97, 350)]
+SHAPES = [(70, 37, 13), (200, 784, 10), (1100, 97, 700)]
 
 
 @pytest.fixture(params=SHAPES, ids=lambda shape: "x".join(str(n) for n in shape))
