@@ -2,7 +2,8 @@
  * functions of one table of kernels.
  *
  * Design
- *  a) Parameters are packed once per call and unpacked once: a whole epoch is one call.
+ *  a) Parameters are packed once per call and unpacked once: a whole epoch is one call. Where it is one
+ *     step, and the weight is large, they are read and updated where they are.
  *  b) Nothing is written to the caller's arrays before everything that can fail has succeeded.
  *  c) What chunk of the rows a thread computes is a matter of the chunk's index alone (chunks.h).
  */
@@ -22,10 +23,11 @@ int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, ptrdiff_t bat
                                params->bias, params->velocity_weight != NULL);
     if (!memory) return FS_NO_MEMORY;
     p.sgd = *sgd;
+    p.params = params;
     const ptrdiff_t d = rows->n_features, k = rows->n_classes;
     if (p.velocity) kernels->pack(params->velocity_weight, params->velocity_bias, d, k, p.velocity);
     fs_team_run(p.num_threads, train_work, &p);
-    kernels->unpack(p.packed, d, k, params->weight, params->bias);
+    if (p.packed) kernels->unpack(p.packed, d, k, params->weight, params->bias);
     if (p.velocity)
         kernels->unpack(p.velocity, d, k, params->velocity_weight, params->velocity_bias);
     *sums = p.sums;

@@ -63,6 +63,12 @@ typedef struct {
     int first_step; /* velocity = gradient, undamped */
 } fs_sgd;
 
+/* Parameters and their velocities, which are NULL without momentum. */
+typedef struct {
+    float *weight, *bias;
+    float *velocity_weight, *velocity_bias;
+} fs_params;
+
 /* What a pass over rows adds up. */
 typedef struct {
     double loss;     /* of the rows */
@@ -156,6 +162,11 @@ typedef struct {
                        float *grad_weight, float *grad_bias);
     void (*load_tile)(const float *grad_weight, ptrdiff_t n_features, ptrdiff_t n_classes,
                       ptrdiff_t tile, float *grad);
+    /* `update` of a tile of parameters that are not packed, and the same lines fetched before. */
+    void (*update_tile)(const fs_params *params, const float *grad, ptrdiff_t n_features,
+                        ptrdiff_t n_classes, ptrdiff_t tile, float grad_scale, const fs_sgd *sgd);
+    void (*fetch_tile)(const fs_params *params, ptrdiff_t n_features, ptrdiff_t n_classes,
+                       ptrdiff_t tile);
     /* grad_input (rows in rooms, D) = the gradient for them, in their order; weight is (K, D) */
     void (*input_gradient)(const fs_rows *rows, const float *weight, const fs_rooms *rooms,
                            float *grad_input);
@@ -188,12 +199,6 @@ const fs_kernels *fs_built(int i);
 int fs_supported(int i); /* by this CPU */
 
 /* ---- epoch.c: whole passes, in parallel. Arrays are (K, D) and (K,), unpacked. ---- */
-
-/* Parameters and their velocities, which are NULL without momentum. */
-typedef struct {
-    float *weight, *bias;
-    float *velocity_weight, *velocity_bias;
-} fs_params;
 
 /* Every step of one pass over the rows: batches of batch_size in the order given, the last one
  * with what is left; each step's gradient is the mean over its own batch, or 0 where nothing in it

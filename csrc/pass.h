@@ -30,6 +30,7 @@ typedef struct {
     fs_sums chunk_sums[FS_MAX_CHUNKS];
     ptrdiff_t batch_size;
     fs_sgd sgd;
+    const fs_params *params; /* updated in place where nothing is packed */
     fs_sums step_sums, sums;
     /* loss_and_grad's: where tiles go, (K, D) and (K,); (n_rows, D), or NULL */
     float *grad_weight, *grad_bias, *grad_input;

@@ -179,15 +179,20 @@ static void compute_tile(pass *p, tile_work *w, ptrdiff_t tile, ptrdiff_t next) 
     if (w->update && next >= 0) {
         ptrdiff_t first;
         const ptrdiff_t n_floats = k->tile_floats(d, n_classes, next, &first);
-        for (ptrdiff_t i = 0; i < n_floats; i += LINE_FLOATS)
-            __builtin_prefetch(p->packed + first + i, 1, 2);
+        if (p->packed)
+            for (ptrdiff_t i = 0; i < n_floats; i += LINE_FLOATS)
+                __builtin_prefetch(p->packed + first + i, 1, 2);
+        else
+            k->fetch_tile(p->params, d, n_classes, next);
     }
     const ptrdiff_t features = k->tile_features(n_classes, tile);
     k->gradient(p->rows, w->rooms, w->panel, features != w->in_panel, tile, w->onto, grad);
     w->in_panel = features;
-    if (w->update)
+    if (w->update && p->packed)
         update_range(p, grad, offset, offset + size, w->grad_scale,
                      is_bias ? p->sgd.bias_weight_decay : p->sgd.weight_decay);
+    else if (w->update)
+        k->update_tile(p->params, grad, d, n_classes, tile, w->grad_scale, &p->sgd);
     if (p->grad_weight) k->store_tile(grad, d, n_classes, tile, p->grad_weight, p->grad_bias);
 }
 

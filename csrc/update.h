@@ -2,7 +2,7 @@
 #ifndef FS_UPDATE_H
 #define FS_UPDATE_H
 
-#include "layout.h"
+#include "backward.h"
 
 static void add(float *sum, const float *other, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i += FS_LANES)
@@ -44,6 +44,34 @@ static void update(float *param, const float *grad, float *velocity, ptrdiff_t n
         update(w, g, velocity ? v : NULL, FS_LANES, grad_scale, weight_decay, sgd);
         memcpy(param + n_full, w, rest);
         if (velocity) memcpy(velocity + n_full, v, rest);
+    }
+}
+
+static void update_tile(const fs_params *params, const float *grad, ptrdiff_t n_features,
+                        ptrdiff_t n_classes, ptrdiff_t tile, float grad_scale, const fs_sgd *sgd) {
+    if (tile == n_tiles(n_features, n_classes) - 1) {
+        update(params->bias, grad, params->velocity_bias, n_classes, grad_scale,
+               sgd->bias_weight_decay, sgd);
+        return;
+    }
+    const tile_place t = place_of(n_features, n_classes, tile);
+    for (ptrdiff_t k = 0; k < t.n; k++)
+        for (ptrdiff_t i = 0; i < t.n_vectors; i++) {
+            const ptrdiff_t at = t.first + k * n_features + i * FS_LANES;
+            update(params->weight + at, grad + (i * t.n + k) * FS_LANES,
+                   params->velocity_weight ? params->velocity_weight + at : NULL,
+                   i + 1 < t.n_vectors ? FS_LANES : t.n_last, grad_scale, sgd->weight_decay, sgd);
+        }
+}
+
+static void fetch_tile(const fs_params *params, ptrdiff_t n_features, ptrdiff_t n_classes,
+                       ptrdiff_t tile) {
+    if (tile == n_tiles(n_features, n_classes) - 1) return;
+    const tile_place t = place_of(n_features, n_classes, tile);
+    for (ptrdiff_t k = 0; k < t.n; k++) {
+        const char *from = (const char *)(params->weight + t.first + k * n_features);
+        for (ptrdiff_t i = 0; i < PANEL_FLOATS * (ptrdiff_t)sizeof(float); i += LINE)
+            v_prefetch(from + next_line(i));
     }
 }
 
