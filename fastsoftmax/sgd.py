@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,24 @@ from .loss import CrossEntropy
 from .optim import Velocity
 
 __all__ = ["SGD", "sgd_step"]
+
+Settings = TypeVar("Settings")
+
+
+def _kept(settings: Callable[..., Settings]) -> Callable[..., Settings]:
+    """`settings`, which a loop makes of the same values at each step: checked once, in a us."""
+    kept = lru_cache(maxsize=4, typed=True)(settings)
+
+    def of(*values: Any) -> Settings:
+        try:
+            return kept(*values)
+        except TypeError:  # what cannot be hashed, or is wrong, which shows below
+            return settings(*values)
+
+    return of
+
+
+_sgd, _cross_entropy = _kept(optim.SGD), _kept(CrossEntropy)
 
 
 def sgd_step(
@@ -92,8 +111,8 @@ def sgd_step(
            [-1.,  1.]], dtype=float32)
     """
     return _step(
-        optim.SGD(lr, momentum, dampening, nesterov, weight_decay), velocity, x, target, weight,
-        bias, class_weight, sample_weight, label_smoothing, ignore_index, scale, num_threads,
+        _sgd(lr, momentum, dampening, nesterov, weight_decay), velocity, x, target, weight, bias,
+        class_weight, sample_weight, label_smoothing, ignore_index, scale, num_threads,
     )  # fmt: skip
 
 
@@ -119,7 +138,7 @@ def _step(
         bias,
         settings,
         velocity,
-        criterion=CrossEntropy(class_weight, label_smoothing, ignore_index),
+        criterion=_cross_entropy(class_weight, label_smoothing, ignore_index),
         sample_weight=sample_weight,
         scale=checks.default_scale(x.dtype) if scale is None else scale,
         num_threads=num_threads,
