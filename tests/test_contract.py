@@ -410,6 +410,18 @@ BAD = {
         ValueError,
         "target[4] is 4",
     ),
+    "target of K, int32": (
+        "target",
+        lambda a: np.array([0, 1, 2, 3, 4, 0], np.int32),
+        ValueError,
+        "target[4] is 4",
+    ),
+    "target negative, int32": (
+        "target",
+        lambda a: np.array([0, 1, -1, 0, -2, 0], np.int32),
+        ValueError,
+        "target[2] is -1, expected 0 <= target < 4",
+    ),
     "target beyond int32": (
         "target",
         lambda a: np.array([0, 1, 2**32, 3, 4, 0]),
