@@ -51,7 +51,7 @@ int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float
     p.grad_bias = grad_bias;
     p.grad_input = grad_input;
     fs_team_run(p.num_threads, loss_and_grad_work, &p);
-    if (!p.by_tiles)
+    if (!fs_by_tiles(&p, rows->n_rows))
         kernels->unpack(p.partials, rows->n_features, rows->n_classes, grad_weight, grad_bias);
     *sums = p.sums;
     fs_give_back_memory(memory);

@@ -1,9 +1,12 @@
 /* pass.c: the buffers of a call, and the plan by which it works.
  *
  * By rows each chunk has a partial gradient of its own, and a row is fetched by one core only; by
- * tiles no partial gradient goes through memory. Hence the rule, is_large: tiles where the weight is
- * large. From 128 to 256 KB a step of 256 rows takes 3 to 20% less by rows, one of all rows 25% less at
- * K = 10, D = 4096, but one of 32 rows 4% more at K = 20 and 12% at K = 64 (Zen 4).
+ * tiles no partial gradient goes through memory. Hence the rule, fs_by_tiles: tiles where the weight is
+ * large, or where rows are few beside the classes, which threads can share then.
+ *
+ * On Zen 4, two threads: with 128 to 256 KB of weight a step of 256 rows takes 3 to 20% less by rows,
+ * one of all rows 25% less at K = 10, D = 4096. With less weight a step of 32 rows takes 9 to 22% less
+ * by tiles at K = 64 to 200, and as long at K = 48 and 32; one of 64 rows 12% less at K = 200.
  */
 #include "pass.h"
 
@@ -19,6 +22,11 @@ enum {
 
 static int is_large(ptrdiff_t packed_size) {
     return packed_size * (ptrdiff_t)sizeof(float) >= TILES_FROM;
+}
+
+int fs_by_tiles(const pass *p, ptrdiff_t n_rows) {
+    const ptrdiff_t n_classes = p->rows->n_classes;
+    return is_large(p->packed_size) || (n_rows < n_classes && p->kernels->by_panels(n_classes));
 }
 
 /* At D = 4096 a step of 8,192 rows takes 14% less at K = 16, 10% at K = 10, than in spans of 16 MB of
@@ -58,19 +66,22 @@ void *fs_new_pass(pass *p, purpose what, const fs_kernels *kernels, const fs_row
     p->packed_size = kernels->packed_size(d, k);
     p->bias_offset = kernels->packed_bias_offset(d, k);
     p->room_bytes = (kernels->room_bytes(k) + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN;
-    p->by_tiles = what != FORWARD && is_large(p->packed_size);
     p->span_rows = span_rows_of(rows);
-    const ptrdiff_t n_chunks = most_chunks(p->by_tiles ? min_of(batch, p->span_rows) : batch);
+    const ptrdiff_t rest = what == TRAIN ? rows->n_rows % batch : 0, last = rest ? rest : batch;
+    const int by_rows = what == FORWARD || !fs_by_tiles(p, batch);
+    const int by_tiles = what != FORWARD && fs_by_tiles(p, last); /* where not all, the last step */
+    const ptrdiff_t n_chunks = most_chunks(batch);
+    const ptrdiff_t n_in_span = most_chunks(min_of(batch, p->span_rows));
     /* by rows, who has no chunk of a batch is not woken: 3 us of a small one */
     p->num_threads =
-        (int)max_of(1, p->by_tiles ? num_threads : min_of(num_threads, chunks_of(batch).n));
-    const ptrdiff_t n_rooms = p->by_tiles ? n_chunks : p->num_threads;
+        (int)max_of(1, by_rows ? min_of(num_threads, chunks_of(batch).n) : num_threads);
+    const ptrdiff_t n_rooms = max_of(by_rows ? p->num_threads : 0, by_tiles ? n_in_span : 0);
     const ptrdiff_t n_partials = what == FORWARD ? 0
-                                 : !p->by_tiles  ? n_chunks
+                                 : by_rows       ? n_chunks
                                                  : what == TRAIN && batch > p->span_rows;
-    p->scratch_floats = p->by_tiles
-                            ? kernels->scratch_floats(d, k, min_of(n_rooms, GROUP_ROOMS), n_rooms)
-                            : kernels->scratch_floats(d, k, 1, 0);
+    p->scratch_floats =
+        by_tiles ? kernels->scratch_floats(d, k, min_of(n_in_span, GROUP_ROOMS), n_in_span)
+                 : kernels->scratch_floats(d, k, 1, 0);
     /* In training a copy is read once for each span and updated in the order of its layout. For one
      * span alone it does not pay: a step of 256 rows at K = 1000, D = 4096 takes 13% less without. */
     const int in_spans = what == TRAIN && rows->n_rows > min_of(batch, p->span_rows);

@@ -25,7 +25,6 @@ typedef struct {
     float *velocity;  /* (packed_size,) or NULL */
     float *partials;  /* (chunks, packed_size); by tiles (packed_size,), NULL where not needed */
     float *bias_tile; /* by tiles: the gradient of the bias */
-    int by_tiles;
     ptrdiff_t span_rows;
     fs_sums chunk_sums[FS_MAX_CHUNKS];
     ptrdiff_t batch_size;
@@ -49,6 +48,9 @@ typedef enum { TRAIN, LOSS_AND_GRAD, FORWARD } purpose;
 void *fs_new_pass(pass *p, purpose what, const fs_kernels *kernels, const fs_rows *rows,
                   int num_threads, ptrdiff_t batch_size, const float *weight, const float *bias,
                   int velocity);
+
+/* Whether a step of so many rows is computed by tiles of the gradient, or by rows. */
+int fs_by_tiles(const pass *p, ptrdiff_t n_rows);
 
 /* The sums of all chunks, in the order of the chunks. */
 static inline void add_sums(fs_sums *to, const fs_sums *sums, ptrdiff_t n) {

@@ -70,6 +70,9 @@ static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_ro
     const ptrdiff_t end = begin + n_rows, stop = first_chunk(c, m.thread + 1, m.n_threads);
     const ptrdiff_t n_tiles = k->n_tiles(p->rows->n_features, p->rows->n_classes);
     const fs_rooms room = rooms_of(p, m.thread, 1);
+    /* who transposes rows fetches none of the next ones meanwhile */
+    const ptrdiff_t n_forward =
+        k->by_columns(p->rows->n_features, p->rows->n_classes) ? 0 : FS_BLOCK_ROWS / 2;
 
     /* where this thread's rows of the next batch begin, to be prefetched */
     ptrdiff_t next_batch = -1;
@@ -87,7 +90,7 @@ static void partials_phase(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_ro
         for (ptrdiff_t r = first; r < last; r += FS_BLOCK_ROWS) {
             const ptrdiff_t r_stop = min_of(r + FS_BLOCK_ROWS, last);
             const fs_next next = {.first = r_stop < last || i + 1 < stop ? r_stop : next_batch,
-                                  .n_forward = FS_BLOCK_ROWS / 2};
+                                  .n_forward = n_forward};
             k->residuals(p->rows, &p->weights, r, r_stop, FS_BLOCK_ROWS, next, &room,
                          scratch_of(p, m), &p->chunk_sums[i]);
             const fs_onto onto = joined ? FS_ONTO_TILE : r > first ? FS_ONTO_SUMS : FS_ONTO_NOTHING;
@@ -268,7 +271,7 @@ static void step_by_tiles(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_row
 /* ---- either ---- */
 
 void fs_step(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows, int update) {
-    (p->by_tiles ? step_by_tiles : step_by_rows)(p, m, begin, n_rows, update);
+    (fs_by_tiles(p, n_rows) ? step_by_tiles : step_by_rows)(p, m, begin, n_rows, update);
     if (m.thread == 0) {
         p->sgd.first_step = 0;
         add_sums(&p->sums, &p->step_sums, 1); /* step by step, as a loop of calls would */

@@ -31,13 +31,15 @@ SETTINGS = {
 
 # (N, D, K, batch_size): chunks of 64 and fewer rows, whole and partial vectors and class blocks;
 # the last three have a weight that the C backend takes by tiles, in spans of 1024 rows; a batch of
-# the last one has several blocks of rows, of which threads share the classes
+# the last one has several blocks of rows, of which threads share the classes; before them, batches
+# of fewer rows than classes, which it takes by tiles as well, and one of which the last is so
 SHAPES = [
     (300, 37, 13, 128),
     (257, 784, 10, 257),
     (130, 16, 2, 65),
     (9, 1, 3, 4),
     (200, 65, 97, 64),
+    (150, 37, 40, 60),
     (70, 784, 90, 33),
     (1100, 97, 700, 1060),
     (80, 3300, 20, 40),
