@@ -21,20 +21,26 @@ FS_INLINE vf updated(vf w, vf g, vf *v, float grad_scale, float weight_decay, co
     return v_fma(v_set(-s->lr), g, w);
 }
 
-static void update(float *param, const float *grad, float *velocity, ptrdiff_t n, float grad_scale,
-                   float weight_decay, const fs_sgd *sgd) {
-    const ptrdiff_t n_full = n / FS_LANES * FS_LANES;
+/* Of n parameters, a multiple of a vector. */
+FS_INLINE void update_vectors(float *param, const float *grad, float *velocity, ptrdiff_t n,
+                              float grad_scale, float weight_decay, const fs_sgd *sgd) {
     if (!velocity)
-        for (ptrdiff_t i = 0; i < n_full; i += FS_LANES)
+        for (ptrdiff_t i = 0; i < n; i += FS_LANES)
             v_store(param + i, updated(v_load(param + i), v_load(grad + i), NULL, grad_scale,
                                        weight_decay, sgd));
     else
-        for (ptrdiff_t i = 0; i < n_full; i += FS_LANES) {
+        for (ptrdiff_t i = 0; i < n; i += FS_LANES) {
             vf v = v_load(velocity + i);
             v_store(param + i, updated(v_load(param + i), v_load(grad + i), &v, grad_scale,
                                        weight_decay, sgd));
             v_store(velocity + i, v);
         }
+}
+
+static void update(float *param, const float *grad, float *velocity, ptrdiff_t n, float grad_scale,
+                   float weight_decay, const fs_sgd *sgd) {
+    const ptrdiff_t n_full = n / FS_LANES * FS_LANES;
+    update_vectors(param, grad, velocity, n_full, grad_scale, weight_decay, sgd);
     if (n_full < n) { /* by the same vector code, so that the bits do not depend on the layout */
         float w[FS_LANES] = {0}, g[FS_LANES] = {0}, v[FS_LANES] = {0};
         const size_t rest = (size_t)(n - n_full) * sizeof(float);
@@ -55,13 +61,18 @@ static void update_tile(const fs_params *params, const float *grad, ptrdiff_t n_
         return;
     }
     const tile_place t = place_of(n_features, n_classes, tile);
-    for (ptrdiff_t k = 0; k < t.n; k++)
-        for (ptrdiff_t i = 0; i < t.n_vectors; i++) {
-            const ptrdiff_t at = t.first + k * n_features + i * FS_LANES;
-            update(params->weight + at, grad + (i * t.n + k) * FS_LANES,
-                   params->velocity_weight ? params->velocity_weight + at : NULL,
-                   i + 1 < t.n_vectors ? FS_LANES : t.n_last, grad_scale, sgd->weight_decay, sgd);
-        }
+    const float weight_decay = sgd->weight_decay;
+    for (ptrdiff_t k = 0; k < t.n; k++) {
+        const ptrdiff_t at = t.first + k * n_features, last = (t.n_vectors - 1) * FS_LANES;
+        float *param = params->weight + at;
+        float *velocity = params->velocity_weight ? params->velocity_weight + at : NULL;
+        const float *grad_k = grad + k * FS_LANES;
+        for (ptrdiff_t i = 0; i < last; i += FS_LANES)
+            update_vectors(param + i, grad_k + i * t.n, velocity ? velocity + i : NULL, FS_LANES,
+                           grad_scale, weight_decay, sgd);
+        update(param + last, grad_k + last * t.n, velocity ? velocity + last : NULL, t.n_last,
+               grad_scale, weight_decay, sgd);
+    }
 }
 
 static void fetch_tile(const fs_params *params, ptrdiff_t n_features, ptrdiff_t n_classes,
