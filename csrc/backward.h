@@ -256,9 +256,9 @@ FS_INLINE void backward(const block *b, ptrdiff_t tile, float *grad, fs_onto ont
     const ptrdiff_t c = tile % n_blocks, f = tile / n_blocks * FS_WIDER;
     const ptrdiff_t k = first_class(c, b->n_classes);
     const float *residual = b->z + k * FS_BLOCK_ROWS;
-    const ptrdiff_t forward = rows_of_block(b, b->n_next_forward);
-    const ptrdiff_t n_each = next_rows(b->n_rows - forward, b->n_classes);
-    const ptrdiff_t next_row = forward + c * n_each;
+    const ptrdiff_t fetched = rows_of_block(b, b->n_next_forward);
+    const ptrdiff_t n_each = next_rows(b->n_rows - fetched, b->n_classes);
+    const ptrdiff_t next_row = fetched + c * n_each;
     const ptrdiff_t n_next = next_row < b->n_rows ? n_each : 0;
     const char *const *next = b->next + next_row;
     if (f + FS_WIDER >= b->n_vectors)
