@@ -3,7 +3,7 @@
  *
  * Design
  *  a) Parameters are packed once per call and unpacked once: a whole epoch is one call. Where it is one
- *     step, and the weight is large, they are read and updated where they are.
+ *     step of one span, and the weight is large, they are read and updated where they are (pass.c).
  *  b) Nothing is written to the caller's arrays before everything that can fail has succeeded.
  *  c) What chunk of the rows a thread computes is a matter of the chunk's index alone (chunks.h).
  */

@@ -22,7 +22,7 @@ Settings = TypeVar("Settings")
 
 
 def _kept(settings: Callable[..., Settings]) -> Callable[..., Settings]:
-    """`settings`, which a loop makes of the same values at each step: checked once, in a us."""
+    """`settings`, but made and checked once of the values that each step of a loop gives again."""
     kept = lru_cache(maxsize=4, typed=True)(settings)
 
     def of(*values: Any) -> Settings:

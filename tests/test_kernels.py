@@ -24,7 +24,8 @@ CLASSES = (2, 3, 7, 10, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 784)
 ROWS = (1, 2, 31, 63, 64, 65, 256, 257)
 
 # The C backend has a second plan for 256 KB of weight and more, in spans of 1024 rows or of 8 MB,
-# and takes features in ranges of 512 (AVX-512) or 1024, of uint8 rows 816 or 1636
+# and for fewer rows than classes; and takes features in ranges of 512 (AVX-512) or 1024, of uint8
+# rows 816 or 1636
 LARGE = [
     (1, 784, 64),
     (31, 97, 784),
