@@ -2,7 +2,8 @@
 # cython: binding=True, embedsignature=False
 """The C backend: the memory of checked arrays, handed to csrc/ with the GIL released.
 
-Over 300 lines, as it repeats the declarations of fastsoftmax.h, and every signature of the contract.
+Over 300 lines, as it repeats the declarations of fastsoftmax.h, and every signature of the contract,
+and sees by itself which arrays `checks` need not be asked about.
 """
 
 import os
