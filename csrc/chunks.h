@@ -37,9 +37,4 @@ static inline ptrdiff_t first_chunk(chunks c, int thread, int n_threads) {
     return c.n * thread / n_threads;
 }
 
-/* Whose a chunk is. */
-static inline ptrdiff_t thread_of(chunks c, ptrdiff_t chunk, int n_threads) {
-    return ((chunk + 1) * n_threads - 1) / c.n;
-}
-
 #endif

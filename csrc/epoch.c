@@ -10,34 +10,31 @@
 #include "memory.h"
 #include "steps.h"
 
-static void train_work(void *context, fs_member m) {
-    pass *p = context;
-    for (ptrdiff_t begin = 0; begin < p->rows->n_rows; begin += p->batch_size)
-        fs_step(p, m, begin, min_of(p->batch_size, p->rows->n_rows - begin), 1);
+static void run_steps(pass *p, int update) {
+    p->update = update;
+    fs_team_run(p->num_threads, &(fs_work){fs_do_step_item, fs_next_step_phase, p});
 }
 
 int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, ptrdiff_t batch_size,
-                   const fs_params *params, const fs_sgd *sgd, int num_threads, fs_sums *sums) {
+                   const fs_params *params, const fs_sgd *sgd, int num_threads,
+                   fs_interrupted interrupted, fs_sums *sums) {
     pass p;
     void *memory = fs_new_pass(&p, TRAIN, kernels, rows, num_threads, batch_size, params->weight,
                                params->bias, params->velocity_weight != NULL);
     if (!memory) return FS_NO_MEMORY;
     p.sgd = *sgd;
     p.params = params;
+    p.interrupted = interrupted;
+    p.asked_at = fs_milliseconds();
     const ptrdiff_t d = rows->n_features, k = rows->n_classes;
     if (p.velocity) kernels->pack(params->velocity_weight, params->velocity_bias, d, k, p.velocity);
-    fs_team_run(p.num_threads, train_work, &p);
+    run_steps(&p, 1);
     if (p.packed) kernels->unpack(p.packed, d, k, params->weight, params->bias);
     if (p.velocity)
         kernels->unpack(p.velocity, d, k, params->velocity_weight, params->velocity_bias);
     *sums = p.sums;
     fs_give_back_memory(memory);
-    return FS_OK;
-}
-
-static void loss_and_grad_work(void *context, fs_member m) {
-    pass *p = context;
-    fs_step(p, m, 0, p->rows->n_rows, 0);
+    return p.stop ? FS_INTERRUPTED : FS_OK;
 }
 
 int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
@@ -50,7 +47,7 @@ int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float
     p.grad_weight = grad_weight;
     p.grad_bias = grad_bias;
     p.grad_input = grad_input;
-    fs_team_run(p.num_threads, loss_and_grad_work, &p);
+    run_steps(&p, 0);
     if (!fs_by_tiles(&p, rows->n_rows))
         kernels->unpack(p.partials, rows->n_features, rows->n_classes, grad_weight, grad_bias);
     *sums = p.sums;
@@ -68,29 +65,39 @@ void fs_sgd_update(const fs_kernels *kernels, const fs_params *params, const flo
                     sgd->bias_weight_decay, sgd);
 }
 
+/* ---- passes of one phase, of which an item is a chunk of all rows ---- */
+
 /* A chunk of all rows, and the first row of the thread's next one, or -1. */
 typedef struct {
     ptrdiff_t index, begin, end, next;
 } chunk;
 
-/* Calls `one` for each of this thread's chunks of all rows. */
-static void for_each_chunk(pass *p, fs_member m,
-                           void (*one)(pass *p, fs_member m, void *room, chunk c)) {
-    const chunks c = chunks_of(p->rows->n_rows);
-    void *room = p->rooms + (size_t)m.thread * p->room_bytes;
-    const ptrdiff_t stop = first_chunk(c, m.thread + 1, m.n_threads);
-    for (ptrdiff_t i = first_chunk(c, m.thread, m.n_threads); i < stop; i++) {
-        const ptrdiff_t end = min_of((i + 1) * c.rows, p->rows->n_rows);
-        one(p, m, room, (chunk){i, i * c.rows, end, i + 1 < stop ? end : -1});
-    }
+static chunk chunk_of(const pass *p, fs_item item) {
+    const chunks c = p->chunks;
+    const ptrdiff_t i = chunk_of_item(c, item), next = next_chunk(c, item);
+    const ptrdiff_t end = min_of((i + 1) * c.rows, p->rows->n_rows);
+    return (chunk){i, i * c.rows, end, next < 0 ? -1 : next * c.rows};
 }
 
-static void evaluate_chunk(pass *p, fs_member m, void *room, chunk c) {
-    p->kernels->loss(p->rows, &p->weights, c.begin, c.end, c.next, room, scratch_of(p, m),
-                     p->losses, &p->chunk_sums[c.index]);
+static int next_chunks_phase(void *context, int n_threads, int *n_items) {
+    pass *p = context;
+    if (p->phase_number++ > 0) return 0;
+    p->chunks = chunks_of(p->rows->n_rows);
+    for (int i = 0; i < n_threads; i++) n_items[i] = n_chunks_of(p->chunks, i, n_threads);
+    return 1;
 }
 
-static void evaluate_work(void *p, fs_member m) { for_each_chunk(p, m, evaluate_chunk); }
+static void run_chunks(pass *p, void (*do_chunk)(void *pass, fs_item item)) {
+    fs_team_run(p->num_threads, &(fs_work){do_chunk, next_chunks_phase, p});
+}
+
+static void evaluate_chunk(void *context, fs_item item) {
+    pass *p = context;
+    const chunk c = chunk_of(p, item);
+    p->kernels->loss(p->rows, &p->weights, c.begin, c.end, c.next,
+                     rooms_of(p, item.thread, 1).first, scratch_of(p, item.thread), p->losses,
+                     &p->chunk_sums[c.index]);
+}
 
 int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
                 const float *bias, int num_threads, float *losses, fs_sums *sums) {
@@ -99,19 +106,19 @@ int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *wei
         fs_new_pass(&p, FORWARD, kernels, rows, num_threads, rows->n_rows, weight, bias, 0);
     if (!memory) return FS_NO_MEMORY;
     p.losses = losses;
-    fs_team_run(p.num_threads, evaluate_work, &p);
+    run_chunks(&p, evaluate_chunk);
     add_sums(&p.sums, p.chunk_sums, chunks_of(rows->n_rows).n);
     *sums = p.sums;
     fs_give_back_memory(memory);
     return FS_OK;
 }
 
-static void logits_chunk(pass *p, fs_member m, void *room, chunk c) {
-    p->kernels->logits(p->rows, &p->weights, c.begin, c.end, c.next, room, scratch_of(p, m),
-                       p->out);
+static void logits_chunk(void *context, fs_item item) {
+    pass *p = context;
+    const chunk c = chunk_of(p, item);
+    p->kernels->logits(p->rows, &p->weights, c.begin, c.end, c.next,
+                       rooms_of(p, item.thread, 1).first, scratch_of(p, item.thread), p->out);
 }
-
-static void logits_work(void *p, fs_member m) { for_each_chunk(p, m, logits_chunk); }
 
 int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
                       const float *bias, int num_threads, float *logits) {
@@ -120,17 +127,17 @@ int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const floa
         fs_new_pass(&p, FORWARD, kernels, rows, num_threads, rows->n_rows, weight, bias, 0);
     if (!memory) return FS_NO_MEMORY;
     p.out = logits;
-    fs_team_run(p.num_threads, logits_work, &p);
+    run_chunks(&p, logits_chunk);
     fs_give_back_memory(memory);
     return FS_OK;
 }
 
-static void softmax_chunk(pass *p, fs_member m, void *room, chunk c) {
-    (void)m;
-    p->kernels->softmax(p->logits, c.begin, c.end, p->rows->n_classes, p->log, room, p->out);
+static void softmax_chunk(void *context, fs_item item) {
+    pass *p = context;
+    const chunk c = chunk_of(p, item);
+    p->kernels->softmax(p->logits, c.begin, c.end, p->rows->n_classes, p->log,
+                        rooms_of(p, item.thread, 1).first, p->out);
 }
-
-static void softmax_work(void *p, fs_member m) { for_each_chunk(p, m, softmax_chunk); }
 
 int fs_softmax(const fs_kernels *kernels, const float *logits, ptrdiff_t n_rows,
                ptrdiff_t n_classes, int log, int num_threads, float *out) {
@@ -141,7 +148,7 @@ int fs_softmax(const fs_kernels *kernels, const float *logits, ptrdiff_t n_rows,
     p.logits = logits;
     p.log = log;
     p.out = out;
-    fs_team_run(p.num_threads, softmax_work, &p);
+    run_chunks(&p, softmax_chunk);
     fs_give_back_memory(memory);
     return FS_OK;
 }

@@ -28,7 +28,7 @@ enum {
 };
 
 /* Error codes of the entry points; 0 is success. */
-enum { FS_OK = 0, FS_NO_MEMORY = 1 };
+enum { FS_OK = 0, FS_NO_MEMORY = 1, FS_INTERRUPTED = 2 };
 
 typedef enum { FS_FLOAT32, FS_UINT8 } fs_row_type;
 
@@ -198,13 +198,23 @@ int fs_n_built(void);
 const fs_kernels *fs_built(int i);
 int fs_supported(int i); /* by this CPU */
 
+/* ---- threads.c ---- */
+
+/* Whether a call may use more threads than there are cores: no, but in tests. Not to be called while
+ * another thread is in a call. */
+void fs_allow_threads_beyond_cores(int allowed);
+
 /* ---- epoch.c: whole passes, in parallel. Arrays are (K, D) and (K,), unpacked. ---- */
+
+typedef int (*fs_interrupted)(void);
 
 /* Every step of one pass over the rows: batches of batch_size in the order given, the last one
  * with what is left; each step's gradient is the mean over its own batch, or 0 where nothing in it
- * has any weight. */
+ * has any weight. `interrupted` may be NULL; it is asked by the calling thread every 50 ms, and where
+ * it says yes the pass ends after the step, FS_INTERRUPTED. */
 int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, ptrdiff_t batch_size,
-                   const fs_params *params, const fs_sgd *sgd, int num_threads, fs_sums *sums);
+                   const fs_params *params, const fs_sgd *sgd, int num_threads,
+                   fs_interrupted interrupted, fs_sums *sums);
 /* Summed loss, and its gradients, over all rows as one batch; grad_input (N, D) may be NULL. */
 int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
                      const float *bias, int num_threads, float *grad_weight, float *grad_bias,

@@ -55,6 +55,7 @@ static void place_buffers(pass *p, char *base, size_t *end, ptrdiff_t n_rooms, i
     p->partials = n_partials ? place(base, end, packed_bytes * (size_t)n_partials) : NULL;
     p->bias_tile = place(base, end, packed_bytes - sizeof(float) * (size_t)p->bias_offset);
     p->scratch = place(base, end, sizeof(float) * (size_t)(p->num_threads * p->scratch_floats));
+    p->memories = place(base, end, sizeof(memory_of_thread) * (size_t)p->num_threads);
 }
 
 void *fs_new_pass(pass *p, purpose what, const fs_kernels *kernels, const fs_rows *rows,
@@ -74,7 +75,7 @@ void *fs_new_pass(pass *p, purpose what, const fs_kernels *kernels, const fs_row
     const ptrdiff_t n_in_span = most_chunks(min_of(batch, p->span_rows));
     /* by rows, who has no chunk of a batch is not woken: 3 us of a small one */
     p->num_threads =
-        (int)max_of(1, by_rows ? min_of(num_threads, chunks_of(batch).n) : num_threads);
+        (int)max_of(1, min_of(num_threads, by_rows ? chunks_of(batch).n : FS_MAX_THREADS));
     const ptrdiff_t n_rooms = max_of(by_rows ? p->num_threads : 0, by_tiles ? n_in_span : 0);
     const ptrdiff_t n_partials = what == FORWARD ? 0
                                  : by_rows       ? n_chunks
@@ -93,6 +94,7 @@ void *fs_new_pass(pass *p, purpose what, const fs_kernels *kernels, const fs_row
     if (!memory) return NULL;
     bytes = 0;
     place_buffers(p, memory, &bytes, n_rooms, packed, n_partials, packed && velocity);
+    for (int i = 0; i < p->num_threads; i++) p->memories[i].phase = -1;
     if (packed) kernels->pack(weight, bias, d, k, p->packed);
     p->weights = (fs_weights){.packed = p->packed, .weight = weight, .bias = bias};
     return memory;

@@ -9,6 +9,17 @@
 /* By tiles, of which a thread computes the residuals at a time, at most. */
 enum { GROUP_ROOMS = 4 };
 
+/* Where a pass is. A step by rows is PARTIALS, SLICES. A step by tiles is, for each span of its rows,
+ * RESIDUALS, TILES; or TAKE, LOGITS, FINISH, TILES where threads share the classes. */
+typedef enum { BEGINNING, PARTIALS, SLICES, RESIDUALS, TAKE, LOGITS, FINISH, TILES } phase;
+
+/* What a thread remembers of the items that it has done in a phase. */
+typedef struct {
+    _Alignas(FS_ALIGN) ptrdiff_t phase; /* its number */
+    uint64_t chunks;                    /* by rows: whose partial gradients are complete, a bit each */
+    ptrdiff_t in_panel;                 /* by tiles: the features that are there, or -1 */
+} memory_of_thread;
+
 typedef struct {
     const fs_kernels *kernels;
     const fs_rows *rows;
@@ -29,10 +40,30 @@ typedef struct {
     fs_sums chunk_sums[FS_MAX_CHUNKS];
     ptrdiff_t batch_size;
     fs_sgd sgd;
+    fs_interrupted interrupted; /* asked at times whether to stop after the step, or NULL */
+    int64_t asked_at;         /* ms */
+    int stop;
+    int update;              /* whether a step changes the parameters */
     const fs_params *params; /* updated in place where nothing is packed */
     fs_sums step_sums, sums;
     /* loss_and_grad's: where tiles go, (K, D) and (K,); (n_rows, D), or NULL */
     float *grad_weight, *grad_bias, *grad_input;
+
+    /* where it is */
+    phase phase;
+    ptrdiff_t phase_number;
+    ptrdiff_t begin, n_rows; /* of the step */
+    ptrdiff_t first, last;   /* rows of the phase: the step's, or by tiles those of a span */
+    chunks chunks;           /* of these */
+    double weight;           /* of the step's rows so far */
+    float grad_scale;
+    int by_classes;               /* by tiles: whether threads share the classes */
+    memory_of_thread *memories;   /* (num_threads,) */
+    uint8_t by_whom[FS_MAX_CHUNKS]; /* by rows: the thread that had the chunk */
+    struct {
+        uint8_t to, apart;
+    } adds[FS_MAX_CHUNKS]; /* by rows: what of the tree of sums is left for SLICES, in its order */
+    int n_adds;
 
     float *losses; /* evaluate: (n_rows,) or NULL */
     float *out;    /* predict_logits, softmax */
@@ -71,8 +102,23 @@ static inline fs_rooms rooms_of(const pass *p, ptrdiff_t first, ptrdiff_t n) {
     return (fs_rooms){p->rooms + (size_t)first * p->room_bytes, p->room_bytes, n};
 }
 
-static inline float *scratch_of(const pass *p, fs_member m) {
-    return p->scratch + m.thread * p->scratch_floats;
+static inline float *scratch_of(const pass *p, int thread) {
+    return p->scratch + thread * p->scratch_floats;
+}
+
+/* How many chunks are a thread's. */
+static inline int n_chunks_of(chunks c, int thread, int n_threads) {
+    return (int)(first_chunk(c, thread + 1, n_threads) - first_chunk(c, thread, n_threads));
+}
+
+/* Where an item is a chunk: which one, and the one that the thread will do after it, or -1. */
+static inline ptrdiff_t chunk_of_item(chunks c, fs_item item) {
+    return first_chunk(c, item.owner, item.n_threads) + item.index;
+}
+static inline ptrdiff_t next_chunk(chunks c, fs_item item) {
+    return item.next_owner < 0
+               ? -1
+               : first_chunk(c, item.next_owner, item.n_threads) + item.next_index;
 }
 
 #endif

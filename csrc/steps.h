@@ -1,11 +1,11 @@
-/* steps.h: one step of a pass. */
+/* steps.h: the steps of a pass, as phases of items. */
 #ifndef FS_STEPS_H
 #define FS_STEPS_H
 
 #include "pass.h"
 
-/* The work of one member on the batch [begin, begin + n_rows): its part of the gradient and, if
- * `update`, of the updated parameters. When it returns, that is all done by all members. */
-void fs_step(pass *p, fs_member m, ptrdiff_t begin, ptrdiff_t n_rows, int update);
+/* Every step of a pass that has a gradient: for fs_work, whose context is the pass. */
+void fs_do_step_item(void *context, fs_item item);
+int fs_next_step_phase(void *context, int n_threads, int *n_items);
 
 #endif

@@ -7,6 +7,7 @@ and sees by itself which arrays `checks` need not be asked about.
 """
 
 import os
+from threading import current_thread, main_thread
 
 import numpy as np
 
@@ -26,6 +27,7 @@ cdef extern from "fastsoftmax.h" nogil:
         FS_FLOAT32
         FS_UINT8
     int FS_OK
+    int FS_INTERRUPTED
     ctypedef struct fs_criterion:
         const float *class_weight
         const float *sample_weight
@@ -57,6 +59,7 @@ cdef extern from "fastsoftmax.h" nogil:
         float *bias
         float *velocity_weight
         float *velocity_bias
+    ctypedef int (*fs_interrupted)() noexcept nogil
     ctypedef struct fs_kernels:
         const char *isa
         void (*exp)(const float *x, float *out, Py_ssize_t n)
@@ -64,9 +67,10 @@ cdef extern from "fastsoftmax.h" nogil:
     int fs_n_built()
     const fs_kernels *fs_built(int i)
     int fs_supported(int i)
+    void fs_allow_threads_beyond_cores(int allowed)
     int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, Py_ssize_t batch_size,
                        const fs_params *params, const fs_sgd *sgd, int num_threads,
-                       fs_sums *sums)
+                       fs_interrupted interrupted, fs_sums *sums)
     int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
                          const float *bias, int num_threads, float *grad_weight,
                          float *grad_bias, float *grad_input, fs_sums *sums)
@@ -293,9 +297,21 @@ cdef sums_of(const fs_sums *sums):
 
 
 cdef int check(int status) except -1:
+    if status == FS_INTERRUPTED:
+        return -1  # with the exception of the signal's handler, which interrupted() has left
     if status != FS_OK:
         raise MemoryError("no memory for the buffers of the kernels")
     return 0
+
+
+cdef extern from "Python.h":
+    int check_signals "PyErr_CheckSignals"() noexcept
+
+
+cdef int interrupted() noexcept nogil:
+    """Whether a signal's handler has raised an exception, which stays set."""
+    with gil:
+        return check_signals() != 0
 
 
 # ---- the contract of backends.py ----
@@ -380,8 +396,12 @@ cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, criterion
     cdef fs_sgd settings = sgd_struct(sgd, moments)
     cdef Py_ssize_t n_batch = min(batch_size or rows.n_rows, rows.n_rows)
     threads = threads_for(num_threads, n_batch * weight.size)
+    cdef fs_interrupted ask = NULL
+    if batch_size is not None and current_thread() is main_thread():  # which has the signals
+        ask = interrupted
     with nogil:
-        status = fs_train_epoch(kernels, &rows, n_batch, &params, &settings, threads, &sums)
+        status = fs_train_epoch(kernels, &rows, n_batch, &params, &settings, threads,
+                                ask, &sums)
     check(status)
     if moments is not None:
         velocity.started = True
@@ -457,7 +477,12 @@ cdef _softmax(logits, bint log, num_threads):
     return result
 
 
-# ---- exp.h, for its tests ----
+# ---- for tests ----
+
+def _allow_threads_beyond_cores(bint allowed):
+    fs_allow_threads_beyond_cores(allowed)
+
+
 
 def _exp(const float[::1] x):
     result = np.empty(x.shape[0], np.float32)
