@@ -16,8 +16,8 @@ typedef enum { BEGINNING, PARTIALS, SLICES, RESIDUALS, TAKE, LOGITS, FINISH, TIL
 /* What a thread remembers of the items that it has done in a phase. */
 typedef struct {
     _Alignas(FS_ALIGN) ptrdiff_t phase; /* its number */
-    uint64_t chunks;                    /* by rows: whose partial gradients are complete, a bit each */
-    ptrdiff_t in_panel;                 /* by tiles: the features that are there, or -1 */
+    uint64_t chunks;    /* by rows: whose partial gradients are complete, a bit each */
+    ptrdiff_t in_panel; /* by tiles: the features that are there, or -1 */
 } memory_of_thread;
 
 typedef struct {
@@ -41,7 +41,7 @@ typedef struct {
     ptrdiff_t batch_size;
     fs_sgd sgd;
     fs_interrupted interrupted; /* asked at times whether to stop after the step, or NULL */
-    int64_t asked_at;         /* ms */
+    int64_t asked_at;           /* ms */
     int stop;
     int update;              /* whether a step changes the parameters */
     const fs_params *params; /* updated in place where nothing is packed */
@@ -57,8 +57,8 @@ typedef struct {
     chunks chunks;           /* of these */
     double weight;           /* of the step's rows so far */
     float grad_scale;
-    int by_classes;               /* by tiles: whether threads share the classes */
-    memory_of_thread *memories;   /* (num_threads,) */
+    int by_classes;                 /* by tiles: whether threads share the classes */
+    memory_of_thread *memories;     /* (num_threads,) */
     uint8_t by_whom[FS_MAX_CHUNKS]; /* by rows: the thread that had the chunk */
     struct {
         uint8_t to, apart;
@@ -116,9 +116,8 @@ static inline ptrdiff_t chunk_of_item(chunks c, fs_item item) {
     return first_chunk(c, item.owner, item.n_threads) + item.index;
 }
 static inline ptrdiff_t next_chunk(chunks c, fs_item item) {
-    return item.next_owner < 0
-               ? -1
-               : first_chunk(c, item.next_owner, item.n_threads) + item.next_index;
+    return item.next_owner < 0 ? -1
+                               : first_chunk(c, item.next_owner, item.n_threads) + item.next_index;
 }
 
 #endif

@@ -143,7 +143,8 @@ static void slice_item(pass *p, fs_item item) {
     const ptrdiff_t end = min_of(n * (item.owner + 1) / item.n_threads * SLICE, p->packed_size);
     for (ptrdiff_t i = begin; i < end; i += REDUCE_FLOATS) {
         const ptrdiff_t stop = min_of(i + REDUCE_FLOATS, end), in_bias = max_of(i, bias);
-        for (int j = 0; j < p->n_adds; j++) add_partial(p, p->adds[j].to, p->adds[j].apart, i, stop);
+        for (int j = 0; j < p->n_adds; j++)
+            add_partial(p, p->adds[j].to, p->adds[j].apart, i, stop);
         if (!p->update) continue;
         update_range(p, p->partials + i, i, min_of(stop, bias), p->sgd.weight_decay);
         update_range(p, p->partials + in_bias, in_bias, stop, p->sgd.bias_weight_decay);
@@ -296,9 +297,8 @@ static phase begin_span(pass *p, ptrdiff_t first, int n_threads) {
     p->first = first;
     p->last = first + min_of(p->span_rows, p->begin + p->n_rows - first);
     p->chunks = chunks_of(p->last - first);
-    p->by_classes =
-        p->last - first <= GROUP_ROOMS * FS_BLOCK_ROWS &&
-        p->kernels->by_classes(p->last - first, p->rows->n_classes, n_threads);
+    p->by_classes = p->last - first <= GROUP_ROOMS * FS_BLOCK_ROWS &&
+                    p->kernels->by_classes(p->last - first, p->rows->n_classes, n_threads);
     return p->by_classes ? TAKE : RESIDUALS;
 }
 

@@ -13,7 +13,8 @@ typedef struct {
     int index;  /* among the owner's items of this phase */
     int thread; /* who does it: 0, the caller, to n_threads - 1 */
     int n_threads;
-    int next_owner, next_index; /* what he will most likely do after it; or -1: none of this phase */
+    int next_owner,
+        next_index; /* what he will most likely do after it; or -1: none of this phase */
 } fs_item;
 
 /* What a call does. A result must not depend on who does an item, on the order of the items of a

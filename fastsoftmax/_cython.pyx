@@ -18,6 +18,7 @@ from .threads import threads_for
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_GetBuffer)
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, int64_t
 
 name = "cython"
@@ -27,6 +28,7 @@ cdef extern from "fastsoftmax.h" nogil:
         FS_FLOAT32
         FS_UINT8
     int FS_OK
+    int FS_NO_MEMORY
     int FS_INTERRUPTED
     ctypedef struct fs_criterion:
         const float *class_weight
@@ -297,21 +299,27 @@ cdef sums_of(const fs_sums *sums):
 
 
 cdef int check(int status) except -1:
+    global interruption
     if status == FS_INTERRUPTED:
-        return -1  # with the exception of the signal's handler, which interrupted() has left
+        error, interruption = interruption, None
+        raise error
     if status != FS_OK:
         raise MemoryError("no memory for the buffers of the kernels")
     return 0
 
 
-cdef extern from "Python.h":
-    int check_signals "PyErr_CheckSignals"() noexcept
+cdef interruption = None  # what a signal's handler has raised during a call of the main thread
 
 
 cdef int interrupted() noexcept nogil:
-    """Whether a signal's handler has raised an exception, which stays set."""
+    global interruption
     with gil:
-        return check_signals() != 0
+        try:
+            PyErr_CheckSignals()
+        except BaseException as error:
+            interruption = error
+            return True
+    return False
 
 
 # ---- the contract of backends.py ----
@@ -402,9 +410,9 @@ cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, criterion
     with nogil:
         status = fs_train_epoch(kernels, &rows, n_batch, &params, &settings, threads,
                                 ask, &sums)
-    check(status)
-    if moments is not None:
+    if moments is not None and status != FS_NO_MEMORY:
         velocity.started = True
+    check(status)
     return sums_of(&sums)
 
 

@@ -80,6 +80,14 @@ def need_backend():
     return _need_backend
 
 
+@pytest.fixture(scope="session", autouse=True)
+def threads_beyond_cores():
+    """Calls have as many threads as they ask for, however few the cores: else nothing would be tried
+    with 3, 4 and 5 threads on a machine of 2."""
+    if _cython:
+        _cython._allow_threads_beyond_cores(True)
+
+
 @pytest.fixture(params=[np.float32, np.uint8], ids=["float32", "uint8"])
 def row_type(request):
     return request.param
