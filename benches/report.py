@@ -16,7 +16,7 @@ from statistics import median
 
 from cpuinfo import get_cpu_info
 
-from benches import evaluation, fit, gradients, grid, heatmap, shapes
+from benches import beside, evaluation, fit, gradients, grid, heatmap, shapes
 from benches.alternate import ROUNDS, WARMUP, Race
 from benches.contenders import CONTENDERS, EVALUATION, GRID, THREADS, Spec
 from benches.picture import draw
@@ -122,6 +122,11 @@ def fits(rounds: int, load: float, output: Path) -> str:
     return f"{fit.write(rounds)}\n\n{machine(load)}"
 
 
+def calls_beside(rounds: int, load: float, output: Path) -> str:
+    """Ours and PyTorch's where others want the cores."""
+    return f"{beside.write(rounds)}\n\n{machine(load)}"
+
+
 def losses_and_gradients(rounds: int, load: float, output: Path) -> str:
     """Ours for other people's loops, against PyTorch's fused loss."""
     text, race = gradients.write(rounds)
@@ -141,6 +146,7 @@ SECTIONS = {
     "book": Section("The book's epoch", book, ROUNDS),
     "evaluation": Section("Evaluation and small steps", evaluations, ROUNDS),
     "gradients": Section("Loss and gradients", losses_and_gradients, gradients.ROUNDS),
+    "beside": Section("Beside others that want the cores", calls_beside, beside.RUNS),
     "fit": Section("A fit, from start to end", fits, 1),
     "shapes": Section("The table of shapes", table_of_shapes, grid.ROUNDS),
 }

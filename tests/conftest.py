@@ -82,8 +82,7 @@ def need_backend():
 
 @pytest.fixture(scope="session", autouse=True)
 def threads_beyond_cores():
-    """Calls have as many threads as they ask for, however few the cores: else nothing would be tried
-    with 3, 4 and 5 threads on a machine of 2."""
+    """Calls have as many threads as they ask for: a machine of 2 cores would never try 3, 4, 5."""
     if _cython:
         _cython._allow_threads_beyond_cores(True)
 
