@@ -1,5 +1,7 @@
-"""A call beside others that want the cores: in one process with NumPy or PyTorch, whose idle threads
-spin, and on a machine where another process is busy. There users live, not in a process of its own.
+"""A call beside others that want the cores.
+
+In one process with NumPy or PyTorch, whose idle threads spin, and on a machine where another
+process is busy: there users live, not in a process of its own.
 
 Each run of a contender is a new process, and contenders take turns, run by run.
 """

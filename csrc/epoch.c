@@ -7,6 +7,7 @@
  *  b) Nothing is written to the caller's arrays before everything that can fail has succeeded.
  *  c) What chunk of the rows a thread computes is a matter of the chunk's index alone (chunks.h).
  */
+#include "cores.h"
 #include "memory.h"
 #include "steps.h"
 

@@ -200,6 +200,16 @@ int fs_supported(int i); /* by this CPU */
 
 /* ---- threads.c ---- */
 
+/* The two functions of an OpenMP library by which it lends its threads. */
+typedef struct {
+    void (*parallel)(void (*work)(void *), void *data, unsigned n_threads, unsigned flags);
+    int (*max_threads)(void);
+} fs_lender;
+
+/* From whom the calls of this thread have their threads from now on; from nobody, where `parallel` is
+ * NULL: then they are our own. */
+void fs_borrow_threads(fs_lender lender);
+
 /* Whether a call may use more threads than there are cores: no, but in tests. Not to be called while
  * another thread is in a call. */
 void fs_allow_threads_beyond_cores(int allowed);

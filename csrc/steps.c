@@ -15,6 +15,8 @@
  */
 #include "steps.h"
 
+#include "cores.h"
+
 enum {
     SLICE = 64,           /* floats, of which each thread reduces whole ones */
     REDUCE_FLOATS = 1024, /* reduced and updated at a time, to stay in L1 */

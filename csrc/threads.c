@@ -16,27 +16,27 @@
  *     cache. An epoch of 12 ms took 20 with 4 threads on 2 cores.
  *  f) One team. A second Python thread that calls while the team works runs its own call alone:
  *     the bits are the same.
- *  g) After a fork the child has no workers; the team is built anew at its next call.
+ *  g) Beside PyTorch the threads may be its own (fs_borrow_threads): they spin between its operations,
+ *     and would take half of a core from ours. They cannot be left before all of them have come.
+ *  h) After a fork the child has no workers; the team is built anew at its next call. Borrowed threads
+ *     it has no more: GNU's OpenMP hangs where a child asks for them.
  */
-#define _GNU_SOURCE /* sched_getcpu, sched_getaffinity */
 #include "threads.h"
 
 #include <fenv.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
+
+#include "cores.h"
 
 enum {
     SPINS = 2000,       /* within a call */
     IDLE_SPINS = 10000, /* between calls, some 0.3 ms: a step of 256 rows by PyTorch's autograd
                            takes 133 us, 168 where the workers have gone to sleep meanwhile */
     YIELDS = 200,
-    LOOK_MS = 10, /* how often a call looks which cores the process may use */
 };
 
 /* The items [first, end) of a thread that nobody has claimed, and the threads of the call. */
@@ -60,7 +60,7 @@ typedef struct {
     _Alignas(FS_ALIGN) atomic_int core; /* where it was last seen, plus 1 */
 } member;
 
-static struct {
+typedef struct {
     pthread_mutex_t in_use; /* held by the caller whom the team works for */
     int n_workers;
     /* of the call, for who holds an item of it */
@@ -68,10 +68,24 @@ static struct {
     unsigned number;
     fenv_t
         rounding; /* the caller's, for all: one thread that flushes subnormals gives other bits */
-    member members[FS_MAX_THREADS]; /* 0 is whoever calls */
+    fs_cores cores;
+    int64_t looked_at_cores;
+    pthread_t caller;
+    member members[FS_MAX_THREADS]; /* 0 is the caller */
     _Alignas(FS_ALIGN) atomic_int n_threads;
+    atomic_int n_joined;                   /* of borrowed threads */
     _Alignas(FS_ALIGN) atomic_int n_to_do; /* items of the phase that are not done */
-} team = {.in_use = PTHREAD_MUTEX_INITIALIZER};
+} team;
+
+static team own = {.in_use = PTHREAD_MUTEX_INITIALIZER};
+static team borrowed = {.in_use = PTHREAD_MUTEX_INITIALIZER};
+
+static int beyond_cores; /* whether a call may have more threads than cores */
+
+void fs_allow_threads_beyond_cores(int allowed) { beyond_cores = allowed; }
+
+static _Thread_local fs_lender lender; /* of the calls of this thread; none: our own */
+static int may_borrow = 1;
 
 static void relax(void) {
 #if defined(__x86_64__)
@@ -81,85 +95,16 @@ static void relax(void) {
 #endif
 }
 
-/* Notes the core that a thread is on; whether another of the first n was last seen there. */
+/* Notes the core that a thread of ours is on; whether another of the first n was last seen there. */
 static int shares_core(int thread, int n) {
-#if defined(__linux__)
-    const int core = sched_getcpu() + 1; /* 0: not to be had */
-    if (core <= 0) return 0;
-    if (atomic_load_explicit(&team.members[thread].core, memory_order_relaxed) != core)
-        atomic_store_explicit(&team.members[thread].core, core, memory_order_relaxed);
+    const int core = fs_current_core() + 1;
+    if (core == 0) return 0;
+    if (atomic_load_explicit(&own.members[thread].core, memory_order_relaxed) != core)
+        atomic_store_explicit(&own.members[thread].core, core, memory_order_relaxed);
     for (int i = 0; i < n; i++)
-        if (i != thread &&
-            atomic_load_explicit(&team.members[i].core, memory_order_relaxed) == core)
+        if (i != thread && atomic_load_explicit(&own.members[i].core, memory_order_relaxed) == core)
             return 1;
-#else
-    (void)thread, (void)n;
-#endif
     return 0;
-}
-
-int64_t fs_milliseconds(void) {
-    struct timespec now;
-#if defined(__linux__)
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* 6 ns; some ms coarse */
-#else
-    clock_gettime(CLOCK_MONOTONIC, &now);
-#endif
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-/* ---- which cores ---- */
-
-static int beyond_cores; /* whether a call may have more threads than cores */
-
-void fs_allow_threads_beyond_cores(int allowed) { beyond_cores = allowed; }
-
-/* Those that the process may use; none where that is not to be had. */
-typedef struct {
-    int n;
-#if defined(__linux__)
-    cpu_set_t set;
-#endif
-} core_set;
-
-static core_set cores; /* as they were when a call last looked */
-static int64_t cores_looked_at;
-
-static void keep_to(pthread_t id, const core_set *c) {
-#if defined(__linux__)
-    if (c->n > 0) pthread_setaffinity_np(id, sizeof c->set, &c->set);
-#else
-    (void)id, (void)c;
-#endif
-}
-
-/* Where the cores have changed the workers follow, which would keep the mask of the thread that made
- * them. */
-static void look_at_cores(void) {
-#if defined(__linux__)
-    core_set now;
-    const int64_t ms = fs_milliseconds();
-    if (cores.n > 0 && ms < cores_looked_at + LOOK_MS) return;
-    cores_looked_at = ms;
-    if (sched_getaffinity(getpid(), sizeof now.set, &now.set) != 0) return;
-    if (cores.n > 0 && CPU_EQUAL(&now.set, &cores.set)) return;
-    now.n = CPU_COUNT(&now.set);
-    cores = now;
-    for (int i = 1; i <= team.n_workers; i++) keep_to(team.members[i].id, &cores);
-#endif
-}
-
-/* Leaves the core that the caller is on to him: Linux wakes a worker there where others are busy too.
- * Beside the spinning threads of a BLAS a pass over 60,000 rows takes 14 ms so, not 20. */
-static void leave_callers_core(int thread, core_set c) {
-#if defined(__linux__)
-    const int core = atomic_load_explicit(&team.members[0].core, memory_order_relaxed) - 1;
-    if (core < 0 || c.n < 2 || !CPU_ISSET(core, &c.set)) return;
-    CPU_CLR(core, &c.set);
-    keep_to(team.members[thread].id, &c);
-#else
-    (void)thread, (void)c;
-#endif
 }
 
 /* ---- waiting ---- */
@@ -170,13 +115,13 @@ static int has_news(member *m) {
 }
 
 /* Whether the caller's call has items that are not done. */
-static int is_open(void) { return atomic_load(&team.members[0].unclaimed) != FINISHED; }
+static int is_open(team *t) { return atomic_load(&t->members[0].unclaimed) != FINISHED; }
 
 /* Until there are items of this thread's, or its call is complete. */
 static void wait_for_news(int thread, int n_threads) {
-    member *const m = &team.members[thread];
+    member *const m = &own.members[thread];
     const int spins = shares_core(thread, n_threads) ? 0 : IDLE_SPINS;
-    for (int i = 0; i < spins && !(i >= SPINS && is_open()); i++) {
+    for (int i = 0; i < spins && !(i >= SPINS && is_open(&own)); i++) {
         if (has_news(m)) return;
         relax();
     }
@@ -206,33 +151,33 @@ static void tell(member *m, items news) {
 /* ---- items ---- */
 
 /* Called by whoever has done the last item of a phase, the call being his until he tells of more. */
-static void begin_next_phase(int n_threads) {
+static void begin_next_phase(team *t, int n_threads) {
     int n_items[FS_MAX_THREADS], total = 0;
     while (total == 0) {
-        if (!team.work.next_phase(team.work.context, n_threads, n_items)) {
-            tell(&team.members[0], FINISHED);
+        if (!t->work.next_phase(t->work.context, n_threads, n_items)) {
+            tell(&t->members[0], FINISHED);
             return;
         }
         for (int i = 0; i < n_threads; i++) total += n_items[i];
     }
-    atomic_store_explicit(&team.n_to_do, total, memory_order_relaxed);
+    atomic_store_explicit(&t->n_to_do, total, memory_order_relaxed);
     for (int i = n_threads - 1; i >= 0; i--)
-        if (n_items[i] > 0) tell(&team.members[i], items_of(n_threads, n_items[i]));
+        if (n_items[i] > 0) tell(&t->members[i], items_of(n_threads, n_items[i]));
 }
 
 /* What a thread will do when it has none of its own left: the last item of the next thread, if that has
  * not begun. Were it busy it would most likely do them all itself. */
-static void foresee_stealing(fs_item *item) {
+static void foresee_stealing(team *t, fs_item *item) {
     const int owner = (item->thread + 1) % item->n_threads;
-    const items seen = atomic_load_explicit(&team.members[owner].unclaimed, memory_order_relaxed);
+    const items seen = atomic_load_explicit(&t->members[owner].unclaimed, memory_order_relaxed);
     if (owner == item->thread || is_empty(seen) || first_of(seen) > 0) return;
     item->next_owner = owner;
     item->next_index = end_of(seen) - 1;
 }
 
 /* Whether this thread has claimed an item of the owner's. */
-static int claim(int owner, int thread, fs_item *item) {
-    _Atomic(items) *const unclaimed = &team.members[owner].unclaimed;
+static int claim(team *t, int owner, int thread, fs_item *item) {
+    _Atomic(items) *const unclaimed = &t->members[owner].unclaimed;
     items seen = atomic_load_explicit(unclaimed, memory_order_acquire);
     while (!is_empty(seen) && thread < threads_of(seen)) {
         const int is_own = owner == thread;
@@ -246,42 +191,45 @@ static int claim(int owner, int thread, fs_item *item) {
                           .n_threads = threads_of(seen),
                           .next_owner = is_empty(rest) ? -1 : owner,
                           .next_index = is_own ? first_of(rest) : end_of(rest) - 1};
-        if (is_own && is_empty(rest)) foresee_stealing(item);
+        if (is_own && is_empty(rest)) foresee_stealing(t, item);
         return 1;
     }
     return 0;
 }
 
 /* One of this thread's own items, or else of any other's. */
-static int claim_any(int thread, fs_item *item) {
-    if (claim(thread, thread, item)) return 1;
-    const int n_threads = atomic_load_explicit(&team.n_threads, memory_order_relaxed);
+static int claim_any(team *t, int thread, fs_item *item) {
+    if (claim(t, thread, thread, item)) return 1;
+    const int n_threads = atomic_load_explicit(&t->n_threads, memory_order_relaxed);
     for (int i = 1; i < n_threads; i++)
-        if (claim((thread + i) % n_threads, thread, item)) return 1;
+        if (claim(t, (thread + i) % n_threads, thread, item)) return 1;
     return 0;
 }
 
-static void do_claimed(fs_item item) {
-    team.work.do_item(team.work.context, item);
-    if (atomic_fetch_sub_explicit(&team.n_to_do, 1, memory_order_acq_rel) == 1)
-        begin_next_phase(item.n_threads);
+static void do_claimed(team *t, fs_item item) {
+    t->work.do_item(t->work.context, item);
+    if (atomic_fetch_sub_explicit(&t->n_to_do, 1, memory_order_acq_rel) == 1)
+        begin_next_phase(t, item.n_threads);
 }
 
 static void *worker_main(void *arg) {
     const int thread = (int)(intptr_t)arg;
     unsigned number = 0; /* of the call that it has last had an item of */
-    core_set allowed = {0};
+    fs_cores cores = {0};
     fs_item item;
     for (;;) {
-        if (shares_core(thread, 1)) leave_callers_core(thread, allowed);
-        wait_for_news(thread, atomic_load_explicit(&team.n_threads, memory_order_relaxed));
-        while (claim_any(thread, &item)) {
-            if (number != team.number) {
-                number = team.number;
-                allowed = cores;
-                fesetenv(&team.rounding);
+        /* Linux wakes a worker on the caller's core where others are busy too. Beside the spinning
+         * threads of a BLAS a pass over 60,000 rows takes 14 ms so, not 20. */
+        if (shares_core(thread, 1))
+            fs_keep_to_cores(pthread_self(), &cores, atomic_load(&own.members[0].core) - 1);
+        wait_for_news(thread, atomic_load_explicit(&own.n_threads, memory_order_relaxed));
+        while (claim_any(&own, thread, &item)) {
+            if (number != own.number) {
+                number = own.number;
+                cores = own.cores;
+                fesetenv(&own.rounding);
             }
-            do_claimed(item);
+            do_claimed(&own, item);
         }
     }
     return NULL;
@@ -289,35 +237,108 @@ static void *worker_main(void *arg) {
 
 /* ---- the team ---- */
 
+static int fork_is_handled;
+
+/* In the child of a fork. */
 static void forget_team(void) {
-    memset(&team, 0, sizeof team);
-    pthread_mutex_init(&team.in_use, NULL);
+    memset(&own, 0, sizeof own);
+    pthread_mutex_init(&own.in_use, NULL);
+    lender = (fs_lender){0};
+    may_borrow = 0;
+}
+
+static int handle_forks(void) {
+    if (!fork_is_handled) fork_is_handled = pthread_atfork(NULL, NULL, forget_team) == 0;
+    return fork_is_handled;
 }
 
 /* Starts workers until there are n, or the system refuses. Signals stay with the caller's threads. */
 static void grow_team(int n) {
-    static int fork_is_handled;
-    if (!fork_is_handled) fork_is_handled = pthread_atfork(NULL, NULL, forget_team) == 0;
-    if (!fork_is_handled) return;
-
+    if (!handle_forks()) return;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (team.n_workers == 0) {
-        pthread_mutex_init(&team.members[0].lock, NULL);
-        pthread_cond_init(&team.members[0].woken, NULL);
+    if (own.n_workers == 0) {
+        pthread_mutex_init(&own.members[0].lock, NULL);
+        pthread_cond_init(&own.members[0].woken, NULL);
     }
-    while (team.n_workers < n) {
-        const int thread = team.n_workers + 1;
-        member *const m = &team.members[thread];
+    while (own.n_workers < n) {
+        const int thread = own.n_workers + 1;
+        member *const m = &own.members[thread];
         pthread_mutex_init(&m->lock, NULL);
         pthread_cond_init(&m->woken, NULL);
         if (pthread_create(&m->id, NULL, worker_main, (void *)(intptr_t)thread) != 0) break;
         pthread_detach(m->id);
-        keep_to(m->id, &cores);
-        team.n_workers++;
+        fs_keep_to_cores(m->id, &own.cores, -1);
+        own.n_workers++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* As many threads of ours as there are cores and can be started. */
+static int threads_of_ours(int n_threads) {
+    if (fs_look_at_cores(&own.cores,
+                         &own.looked_at_cores)) /* workers keep the mask that they began with */
+        for (int i = 1; i <= own.n_workers; i++)
+            fs_keep_to_cores(own.members[i].id, &own.cores, -1);
+    if (own.cores.n > 0 && n_threads > own.cores.n && !beyond_cores) n_threads = own.cores.n;
+    if (own.n_workers < n_threads - 1) grow_team(n_threads - 1);
+    return n_threads <= own.n_workers + 1 ? n_threads : own.n_workers + 1;
+}
+
+static void begin_call(team *t, int n_threads, const fs_work *work) {
+    t->work = *work;
+    t->number++;
+    t->caller = pthread_self();
+    fegetenv(&t->rounding);
+    atomic_store_explicit(&t->n_threads, n_threads, memory_order_relaxed);
+    atomic_store_explicit(&t->n_joined, 0, memory_order_relaxed);
+    atomic_store_explicit(&t->members[0].unclaimed, 0, memory_order_relaxed);
+    begin_next_phase(t, n_threads);
+}
+
+static void run_on_own(int n_threads, const fs_work *work) {
+    fs_item item;
+    n_threads = threads_of_ours(n_threads);
+    shares_core(0, 0);
+    begin_call(&own, n_threads, work);
+    while (is_open(&own)) {
+        if (claim_any(&own, 0, &item))
+            do_claimed(&own, item);
+        else
+            wait_for_news(0, n_threads);
+    }
+}
+
+/* What each borrowed thread does; the caller is one of them. */
+static void help(void *unused) {
+    (void)unused;
+    team *const t = &borrowed;
+    const int is_caller = pthread_equal(pthread_self(), t->caller);
+    const int thread = is_caller ? 0 : 1 + atomic_fetch_add(&t->n_joined, 1);
+    if (thread >= atomic_load(&t->n_threads)) return;
+    fenv_t before;
+    fs_item item;
+    fegetenv(&before);
+    fesetenv(&t->rounding);
+    for (int idle = 0; is_open(t);) {
+        if (claim_any(t, thread, &item)) {
+            do_claimed(t, item);
+            idle = 0;
+        } else if (++idle > SPINS) {
+            sched_yield();
+        } else {
+            relax();
+        }
+    }
+    fesetenv(&before);
+}
+
+static void run_on_borrowed(int n_threads, const fs_work *work) {
+    /* fewer than the lender has would end the others, and make them anew at its next operation */
+    const int most = lender.max_threads();
+    begin_call(&borrowed, n_threads, work);
+    lender.parallel(help, NULL, (unsigned)(n_threads > most ? n_threads : most), 0);
 }
 
 static void run_alone(const fs_work *work) {
@@ -331,30 +352,17 @@ static void run_alone(const fs_work *work) {
 }
 
 void fs_team_run(int n_threads, const fs_work *work) {
+    const int borrows = lender.parallel != NULL;
+    team *const t = borrows ? &borrowed : &own;
     if (n_threads > FS_MAX_THREADS) n_threads = FS_MAX_THREADS;
-    if (n_threads <= 1 || pthread_mutex_trylock(&team.in_use) != 0) {
+    if (n_threads <= 1 || pthread_mutex_trylock(&t->in_use) != 0) {
         run_alone(work);
         return;
     }
-    look_at_cores();
-    if (cores.n > 0 && n_threads > cores.n && !beyond_cores) n_threads = cores.n;
-    if (team.n_workers < n_threads - 1) grow_team(n_threads - 1);
-    if (n_threads > team.n_workers + 1) n_threads = team.n_workers + 1;
+    (borrows ? run_on_borrowed : run_on_own)(n_threads, work);
+    pthread_mutex_unlock(&t->in_use);
+}
 
-    member *const caller = &team.members[0];
-    team.work = *work;
-    team.number++;
-    atomic_store_explicit(&team.n_threads, n_threads, memory_order_relaxed);
-    fegetenv(&team.rounding);
-    shares_core(0, 0);
-    atomic_store_explicit(&caller->unclaimed, 0, memory_order_relaxed);
-    begin_next_phase(n_threads);
-    while (atomic_load_explicit(&caller->unclaimed, memory_order_acquire) != FINISHED) {
-        fs_item item;
-        if (claim_any(0, &item))
-            do_claimed(item);
-        else
-            wait_for_news(0, n_threads);
-    }
-    pthread_mutex_unlock(&team.in_use);
+void fs_borrow_threads(fs_lender from) {
+    if (from.parallel == NULL || (may_borrow && handle_forks())) lender = from;
 }

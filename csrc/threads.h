@@ -32,7 +32,4 @@ typedef struct {
  * cores. The caller waits for a thread only where that has begun an item. */
 void fs_team_run(int n_threads, const fs_work *work);
 
-/* Of a clock that only goes forward. */
-int64_t fs_milliseconds(void);
-
 #endif

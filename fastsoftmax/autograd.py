@@ -1,13 +1,15 @@
 """The fused loss under PyTorch's autograd, and when PyTorch's own takes its place.
 
-Needs torch. Tensors are read as arrays where they lie. Nothing here runs a parallel operation of
-PyTorch: its threads would go on spinning beside ours.
+Needs torch. Tensors are read as arrays where they lie. The C kernels run on PyTorch's threads
+where these are OpenMP's: they spin between its operations, and would take half of a core from ours.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -174,15 +176,21 @@ class _Arguments:
         self.num_threads = worthwhile(torch.get_num_threads(), work)
 
     def call(self, function: str, **results: Any) -> Any:
-        return getattr(get_backend(), function)(
-            self.input,
-            self.target,
-            self.weight,
-            self.bias,
-            criterion=self.criterion,
-            num_threads=self.num_threads,
-            **results,
-        )
+        backend = get_backend()
+        borrow, lender = _lender(backend.name)
+        borrow(*lender)
+        try:
+            return getattr(backend, function)(
+                self.input,
+                self.target,
+                self.weight,
+                self.bias,
+                criterion=self.criterion,
+                num_threads=self.num_threads,
+                **results,
+            )
+        finally:
+            borrow(0, 0)
 
     def mean_over(self) -> tuple[int, float]:
         """The rows that are not ignored, and what the mean of their losses divides by."""
@@ -201,6 +209,29 @@ class _Arguments:
         # clip: a target out of range is for the backend to refuse
         weights = class_weight.take(target[kept], mode="clip")
         return count, float(weights.sum(dtype=np.float64))
+
+
+@cache
+def _lender(backend: str) -> tuple[Callable[[int, int], None], tuple[int, int]]:
+    """The function that borrows threads for our kernels, and PyTorch's addresses for it, or 0."""
+    if backend != "cython":
+        return lambda parallel, max_threads: None, (0, 0)
+    from ._cython import borrow_threads
+
+    try:
+        if "ATen parallel backend: OpenMP" not in torch.__config__.parallel_info():
+            return borrow_threads, (0, 0)
+        library = ctypes.CDLL(None)
+        parallel, max_threads = (
+            ctypes.cast(function, ctypes.c_void_p).value or 0
+            for function in (library.GOMP_parallel, library.omp_get_max_threads)
+        )
+    except (
+        AttributeError,
+        OSError,
+    ):  # no such functions in what PyTorch has loaded for all to see
+        return borrow_threads, (0, 0)
+    return borrow_threads, (parallel, max_threads)
 
 
 def _criterion(options: dict[str, Any]) -> CrossEntropy:

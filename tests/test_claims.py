@@ -255,3 +255,47 @@ def test_an_epoch_ends_between_steps(name, momentum, make_problem, need_backend)
     np.testing.assert_array_equal(velocity.weight, expected.weight)
     np.testing.assert_array_equal(velocity.bias, expected.bias)
     assert velocity.started == expected.started
+
+
+# ---- PyTorch's threads ----
+
+BORROWS = """
+import os
+import torch
+from fastsoftmax.torch import linear_cross_entropy
+import fastsoftmax as fs
+torch.set_num_threads(2)
+torch.manual_seed(0)
+x, y = torch.randn(300, 784), torch.randint(0, 100, (300,))
+weight, bias = torch.nn.Parameter(torch.randn(100, 784) / 100), torch.zeros(100)
+def gradient():
+    weight.grad = None
+    linear_cross_entropy(x, weight, y, linear_bias=bias).backward()
+    return weight.grad.numpy()
+def tasks():
+    return len(os.listdir("/proc/self/task"))
+x @ x.T  # PyTorch's threads are there
+before = tasks()
+for _ in range(20):
+    lent = gradient()
+assert tasks() == before, "threads of our own beside PyTorch's"
+own = fs.linear_cross_entropy_grad(
+    x.numpy(), weight.detach().numpy(), y.numpy(), linear_bias=bias.numpy(), num_threads=2
+).grad_weight
+assert tasks() == before + 1, "no thread of our own"
+assert (lent == own).all()
+child = os.fork()
+if child == 0:
+    os._exit(0 if (gradient() == own).all() else 3)
+assert os.waitpid(child, 0)[1] == 0
+print("done")
+"""
+
+
+@linux
+def test_the_adapter_runs_on_pytorchs_threads(run_python):
+    torch = pytest.importorskip("torch")
+    if "parallel backend: OpenMP" not in torch.__config__.parallel_info():
+        pytest.skip("this PyTorch has no threads of OpenMP")
+    result = run_python(BORROWS)
+    assert result.stdout == "done\n", result.stderr

@@ -35,17 +35,19 @@ BESIDE = {"datasets": {"datasets", "files"}}
 # in an object of the baseline would be an illegal instruction somewhere.
 DRIVER = {
     "fastsoftmax.h": set(),
-    "threads.h": set(),
+    "cores.h": set(),
+    "cores.c": {"cores.h"},
+    "threads.h": {"fastsoftmax.h"},
     "chunks.h": {"fastsoftmax.h"},
     "dispatch.c": {"fastsoftmax.h"},
-    "threads.c": {"fastsoftmax.h", "threads.h"},
+    "threads.c": {"cores.h", "threads.h"},
     "memory.h": set(),
     "memory.c": {"fastsoftmax.h", "memory.h"},
     "pass.h": {"chunks.h", "fastsoftmax.h", "threads.h"},
     "pass.c": {"memory.h", "pass.h"},
     "steps.h": {"pass.h"},
-    "steps.c": {"steps.h"},
-    "epoch.c": {"memory.h", "steps.h"},
+    "steps.c": {"cores.h", "steps.h"},
+    "epoch.c": {"cores.h", "memory.h", "steps.h"},
 }
 
 HEAVY = {
