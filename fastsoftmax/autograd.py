@@ -1,7 +1,8 @@
 """The fused loss under PyTorch's autograd, and when PyTorch's own takes its place.
 
 Needs torch. Tensors are read as arrays where they lie. The C kernels run on PyTorch's threads
-where these are OpenMP's: they spin between its operations, and would take half of a core from ours.
+where these are OpenMP's: they spin between its operations, and would take half of a core from
+ours.
 """
 
 from __future__ import annotations
