@@ -26,10 +26,12 @@ from .linear import LinearCrossEntropyGrad, linear_cross_entropy, linear_cross_e
 from .logits import cross_entropy, nll_loss
 from .optim import Velocity
 from .sgd import SGD, sgd_step
+from .threadpool import announce as _announce
 from .threads import get_num_threads, set_num_threads
 
 if _auto_backend() == "cython":  # what is wrong with the extension, or FASTSOFTMAX_ISA, shows here
     get_backend()
+_announce()
 
 if _TYPE_CHECKING:
     from . import datasets, optim, plots

@@ -92,6 +92,17 @@ cdef extern from "fastsoftmax.h" nogil:
                    Py_ssize_t n_classes, int log, int num_threads, float *out)
 
 
+cdef extern from *:
+    """
+    /* The one symbol beside PyInit__cython that is seen from outside: by it threadpoolctl knows
+       this library from others of the name. */
+    #if defined(__GNUC__)
+    __attribute__((visibility("default")))
+    #endif
+    const char fastsoftmax_threads = 1;
+    """
+
+
 # ---- which kernels ----
 
 cdef const fs_kernels *kernels = NULL
@@ -124,9 +135,9 @@ def select_isa(isa=None):
     if isa is None:
         isa = supported[-1]
     if isa not in built_isas():
-        raise RuntimeError(f"FASTSOFTMAX_ISA={isa!r} is unknown, expected one of {built_isas()}")
+        raise ValueError(f"FASTSOFTMAX_ISA={isa!r} is unknown, expected one of {built_isas()}")
     if isa not in supported:
-        raise RuntimeError(f"FASTSOFTMAX_ISA={isa!r} is not for this CPU, which runs {supported}")
+        raise ValueError(f"FASTSOFTMAX_ISA={isa!r} is not for this CPU, which runs {supported}")
     kernels = fs_built(built_isas().index(isa))
 
 

@@ -19,7 +19,7 @@ FLOORS = (
     {"_numba_kernels", "_numba_team"},
     {"_cython", "_numba", "_numpy"},
     {"backends"},
-    {"config", "datasets", "functional"},
+    {"config", "datasets", "functional", "threadpool"},
     {"autograd", "history", "logits", "model"},
     {"fused", "sgd"},
     {"linear"},
@@ -61,6 +61,7 @@ HEAVY = {
     "safetensors",
     "scipy",
     "sklearn",
+    "threadpoolctl",
     "torch",
     "tqdm",
 }

@@ -1,7 +1,9 @@
 """How many threads, forks, Python threads beside a call, and the ISA that a process takes."""
 
+import functools
 import hashlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -241,17 +243,43 @@ def test_set_num_threads_errors(bad, exception, message, default_num_threads):
 SAY_NUM_THREADS = "import fastsoftmax; print(fastsoftmax.get_num_threads())"
 
 
+def n_cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 @pytest.mark.parametrize(
     "value, expected",
-    [("3", "3"), ("2,4", "2"), (" 7 ", "7"), ("0", None), ("-1", None), ("all", None), ("", None)],
+    [("3", 3), ("2,4", 2), (" 7 ", 7), ("999999", 1024), ("", None), (" ", None)],
 )
-def test_omp_num_threads(value, expected, run_python):
-    if expected is None:  # as if it were not set
-        expected = str(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        )
-    result = run_python(SAY_NUM_THREADS, OMP_NUM_THREADS=value)
-    assert (result.stdout, result.stderr) == (expected + "\n", "")
+def test_omp_num_threads(value, expected, monkeypatch, default_num_threads):
+    monkeypatch.setattr(threads, "_quota", functools.cache(lambda: 1000))
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    set_num_threads(None)  # reads it again
+    assert get_num_threads() == (expected or n_cores())
+    assert threads.threads_for(None, 1 << 40) == (expected or n_cores())
+
+
+@pytest.mark.parametrize(
+    "value", ["0", "-1", "all", "²", "٣", "1_0", "2.0", ",2", "9" * 20, "9" * 5000]
+)
+def test_omp_num_threads_that_is_no_number_of_threads(value, monkeypatch, default_num_threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    set_num_threads(None)
+    message = re.escape(
+        f"OMP_NUM_THREADS must be a number of threads, an integer >= 1, got {value!r}"
+    )
+    for asked in (get_num_threads, lambda: threads.threads_for(None, 1)):
+        with pytest.raises(ValueError, match=message):
+            asked()
+    assert threads.threads_for(2, 1) == 2  # nobody asked for the default
+    set_num_threads(3)
+    assert get_num_threads() == 3
+
+
+def test_omp_num_threads_is_read_by_the_process(run_python):
+    assert run_python(SAY_NUM_THREADS, OMP_NUM_THREADS="5").stdout == "5\n"
+    result = run_python(SAY_NUM_THREADS, OMP_NUM_THREADS="²")
+    assert result.stderr.splitlines()[-1].startswith("ValueError: OMP_NUM_THREADS must be")
 
 
 @pytest.mark.parametrize("asked, work, expected", [(None, 0, 1), (None, 3 << 17, 3), (5, 0, 5)])
@@ -264,10 +292,188 @@ def test_threads_for_small_work(asked, work, expected):
         set_num_threads(None)
 
 
+NARROW = """
+import os, time
+import fastsoftmax as fs
+from fastsoftmax.threads import threads_for
+before = fs.get_num_threads(), threads_for(None, 1 << 40)
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+time.sleep(0.02)
+print(*before, threads_for(None, 1 << 40), fs.get_num_threads())
+"""
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
-def test_affinity(run_python):
-    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " + SAY_NUM_THREADS
-    assert run_python(code, OMP_NUM_THREADS="").stdout == "1\n"
+def test_the_cores_are_those_of_now(run_python):
+    n = min(n_cores(), threads._quota())
+    result = run_python(NARROW, OMP_NUM_THREADS="")
+    assert (result.stdout, result.stderr) == (f"{n} {n} 1 1\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_a_thread_of_one_core_uses_one(monkeypatch, default_num_threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    set_num_threads(None)
+    seen = []
+
+    def pinned():
+        os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+        seen.append((get_num_threads(), threads.threads_for(None, 1 << 40)))
+
+    threads.threads_for(None, 1 << 40)  # by the time it is asked by the other, just read
+    thread = threading.Thread(target=pinned)
+    thread.start()
+    thread.join()
+    assert seen == [(1, 1)]
+
+
+# ---- the quota of a control group ----
+
+V1 = "3:cpu,cpuacct:{group}\n2:memory:/elsewhere\n1:name=systemd:/\n0::/\n"
+V1_MOUNT = "31 23 0:28 {root} {mount} rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
+V2 = "0::{group}\n"
+V2_MOUNT = "41 31 0:38 {root} {mount} rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
+
+
+@pytest.fixture
+def control_group(monkeypatch, tmp_path, default_num_threads):
+    """``control_group(version, group, root, limits)``: how many cores of 64 are then used."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "_PROC", tmp_path)
+    monkeypatch.setattr(threads, "_cores", lambda: 64)
+
+    def cores(version, group, root, limits):
+        mount = tmp_path / "mounted"
+        mount.mkdir(exist_ok=True)
+        (tmp_path / "cgroup").write_text((V1 if version == 1 else V2).format(group=group))
+        (tmp_path / "mountinfo").write_text(
+            "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+            + (V1_MOUNT if version == 1 else V2_MOUNT).format(root=root, mount=mount)
+        )
+        for folder, limit in limits.items():
+            (mount / folder).mkdir(parents=True, exist_ok=True)
+            if version == 2:
+                (mount / folder / "cpu.max").write_text(limit + "\n")
+            else:
+                quota, period = limit.split()
+                (mount / folder / "cpu.cfs_quota_us").write_text(quota + "\n")
+                (mount / folder / "cpu.cfs_period_us").write_text(period + "\n")
+        set_num_threads(None)
+        return get_num_threads()
+
+    return cores
+
+
+@pytest.mark.parametrize(
+    "version, group, root, limits, expected",
+    [
+        (2, "/", "/", {"": "50000 100000"}, 1),  # half a core
+        (2, "/", "/", {"": "150000 100000"}, 2),
+        (2, "/", "/", {"": "400000 100000"}, 4),
+        (2, "/", "/", {"": "max 100000"}, 64),
+        (2, "/", "/", {}, 64),  # the root of the hierarchy has no such file
+        (2, "/a/b", "/", {"a/b": "max 100000", "a": "300000 100000"}, 3),  # of one above
+        (2, "/a/b", "/", {"a/b": "200000 100000", "a": "300000 100000"}, 2),
+        (2, "/docker/1", "/docker/1", {"": "200000 100000"}, 2),
+        (2, "/../1", "/", {"": "200000 100000"}, 2),  # as seen from another namespace
+        (2, "/docker/1", "/docker/2", {"": "200000 100000"}, 2),
+        (1, "/a", "/", {"a": "50000 100000"}, 1),
+        (1, "/a", "/", {"a": "-1 100000", "": "250000 100000"}, 3),
+        (1, "/docker/1", "/docker/1", {"": "200000 100000"}, 2),
+        (1, "/a", "/", {"a": "-1 100000"}, 64),
+        (2, "/", "/", {"": "1000000000 100000"}, 64),
+        (2, "/", "/", {"": "nonsense"}, 64),
+        (2, "/", "/", {"": "50000 0"}, 64),
+        (1, "/", "/", {"": "x y"}, 64),
+    ],
+)
+def test_quota(version, group, root, limits, expected, control_group):
+    assert control_group(version, group, root, limits) == expected
+    assert threads.threads_for(None, 1 << 40) == expected
+
+
+def test_omp_num_threads_comes_before_the_quota(control_group, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert control_group(2, "/", "/", {"": "50000 100000"}) == 5
+
+
+@pytest.mark.parametrize("content", ["", "\n", "0:", "no colon", " - "])
+def test_no_quota_of_unknown_files(content, control_group, tmp_path):
+    assert control_group(2, "/", "/", {"": "50000 100000"}) == 1
+    (tmp_path / "cgroup").write_text(content)
+    set_num_threads(None)
+    assert get_num_threads() == 64
+    (tmp_path / "cgroup").write_text("0::/\n")
+    (tmp_path / "mountinfo").write_text(content)
+    set_num_threads(None)
+    assert get_num_threads() == 64
+
+
+# ---- threadpoolctl ----
+
+LIMIT = """
+from threadpoolctl import threadpool_info, threadpool_limits
+
+(ours,) = [info for info in threadpool_info() if info["user_api"] == "fastsoftmax"]
+assert ours["num_threads"] == fs.get_num_threads() == 3, ours
+assert ours["version"] == fs.__version__
+with threadpool_limits(1):
+    assert fs.get_num_threads() == 1
+    with threadpool_limits({"fastsoftmax": 2}):
+        assert fs.get_num_threads() == 2
+    assert fs.get_num_threads() == 1
+assert fs.get_num_threads() == 3
+with threadpool_limits(1, user_api="blas"):
+    assert fs.get_num_threads() == 3
+
+# what is restored is the default that it was
+os.environ["OMP_NUM_THREADS"] = "4"
+fs.set_num_threads(None)
+with threadpool_limits(1):
+    assert fs.get_num_threads() == 1
+assert fs.threads._num_threads is None
+
+# the variable's error is none of threadpoolctl's
+os.environ["OMP_NUM_THREADS"] = "many"
+fs.set_num_threads(None)
+with threadpool_limits(1):
+    assert fs.get_num_threads() == 1
+assert len([f for f in sys.meta_path if type(f).__module__.startswith("fastsoftmax")]) == 0
+print("done")
+"""
+BEFORE = "import os, sys, importlib.util; "
+
+
+@pytest.mark.parametrize("backend", available_backends())
+@pytest.mark.parametrize(
+    "start",
+    [
+        "import fastsoftmax as fs; assert 'threadpoolctl' not in sys.modules",
+        "import threadpoolctl; threadpoolctl.threadpool_info(); import fastsoftmax as fs",
+        "import fastsoftmax as fs; importlib.util.find_spec('threadpoolctl')",
+    ],
+    ids=["before it", "after it", "looked for only"],
+)
+def test_threadpoolctl(start, backend, run_python):
+    pytest.importorskip("threadpoolctl")
+    code = BEFORE + start + "\nfs.set_num_threads(3)\n" + LIMIT
+    result = run_python(code, FASTSOFTMAX_BACKEND=backend)
+    assert (result.stdout, result.stderr) == ("done\n", "")
+
+
+def test_without_threadpoolctl(run_python):
+    code = (
+        "import sys; sys.modules['threadpoolctl'] = None\n"
+        "import fastsoftmax\n"
+        "try:\n    import threadpoolctl\nexcept ImportError:\n    print('none')"
+    )
+    assert run_python(code).stdout == "none\n"
+    code = (
+        "import sys, fastsoftmax\n"
+        "sys.path[:] = []; sys.path_importer_cache.clear()\n"
+        "try:\n    import threadpoolctl\nexcept ModuleNotFoundError:\n    print('none')"
+    )
+    assert run_python(code).stdout == "none\n"
 
 
 COUNT_THREADS = """
@@ -331,7 +537,7 @@ def test_isa_of_the_environment(name, run_python):
     else:
         result = run_python(SAY_ISA, FASTSOFTMAX_ISA=name)
         assert result.returncode == 1
-        assert f"RuntimeError: FASTSOFTMAX_ISA='{name}' is not for this CPU" in result.stderr
+        assert f"ValueError: FASTSOFTMAX_ISA='{name}' is not for this CPU" in result.stderr
 
 
 def test_fastest_isa_by_default(run_python):
@@ -345,7 +551,7 @@ def test_unknown_isa(name, run_python):
         assert result.returncode == 1
         assert result.stdout == ""
         assert result.stderr.splitlines()[-1] == (
-            f"RuntimeError: FASTSOFTMAX_ISA='{name}' is unknown, "
+            f"ValueError: FASTSOFTMAX_ISA='{name}' is unknown, "
             f"expected one of {_cython.built_isas()}"
         )
 
@@ -356,7 +562,7 @@ def test_select_isa():
         for name in _cython.supported_isas():
             _cython.select_isa(name)
             assert _cython.selected_isa() == name
-            with pytest.raises(RuntimeError, match="'mmx' is unknown"):
+            with pytest.raises(ValueError, match="'mmx' is unknown"):
                 _cython.select_isa("mmx")
             assert _cython.selected_isa() == name
         _cython.select_isa()
