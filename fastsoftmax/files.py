@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+TEMPORARY = r"\..+\.[0-9a-f]{16}\.tmp"  # the name of a file that is being written
+_OLD = 3600.0  # seconds after which nobody is writing it any more
 
 
 @contextmanager
@@ -37,3 +43,22 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def remove_remains(folder: Path, pattern: str = TEMPORARY) -> None:
+    """Removes temporary files that killed processes left, as far as this process may.
+
+    Parameters
+    ----------
+    folder : Path
+    pattern : str
+        A regular expression for the whole name. What it matches, and is an hour old, is removed.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if re.fullmatch(pattern, entry.name) is None:
+                continue
+            with suppress(OSError):
+                found = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode) and found.st_mtime < time.time() - _OLD:
+                    os.unlink(entry.path)

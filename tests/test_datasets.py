@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
+import gzip
 import hashlib
 import http.server
 import logging
 import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -28,6 +31,7 @@ from fastsoftmax.datasets import (
     synthetic,
 )
 from fastsoftmax.datasets.idx import write_idx
+from fastsoftmax.files import atomic_write, remove_remains
 
 REAL_DATA_DIR = os.environ.get("FASTSOFTMAX_DATA_DIR")
 
@@ -157,6 +161,72 @@ def test_files_may_come_from_both_folders(monkeypatch, small, tmp_path):
     assert_is(load_dataset("fashion-mnist"), small)
 
 
+def decompress(folder, name, keep=False):
+    plain = folder / name.removesuffix(".gz")
+    plain.write_bytes(gzip.decompress((folder / name).read_bytes()))
+    if not keep:
+        (folder / name).unlink()
+    return plain
+
+
+@pytest.mark.parametrize("where", ["data", "cache"])
+@pytest.mark.parametrize("names", [NAMES, NAMES[1:2]], ids=["all", "one"])
+def test_files_that_were_decompressed_by_hand(monkeypatch, small, names, where):
+    for name in names:
+        plain = decompress(small["folder"], name)
+        md5 = hashlib.md5(plain.read_bytes()).hexdigest()
+        monkeypatch.setitem(fashion_mnist.MD5_DECOMPRESSED, plain.name, md5)
+    if where == "data":
+        use_folder(monkeypatch, small["folder"])
+    else:
+        shutil.copytree(small["folder"], fashion_mnist.cache_folder())
+    assert_is(load_dataset("fashion-mnist"), small)
+
+
+def test_where_both_are_the_compressed_file_is_read(monkeypatch, small):
+    decompress(small["folder"], NAMES[0], keep=True).write_bytes(b"something else")
+    use_folder(monkeypatch, small["folder"])
+    assert_is(load_dataset("fashion-mnist"), small)
+
+
+IDX = struct.pack(">I3I", 0x0803, 30, 28, 28) + bytes(30 * 784)
+WRONG_FILES = {
+    "another set": (IDX, "not that of Fashion-MNIST"),
+    "a page": (b"\n<!DOCTYPE html><html>", "HTML"),
+    "a page in gzip": (gzip.compress(b"<html>"), "HTML"),
+    "twice": (gzip.compress(gzip.compress(IDX)), "gzip within gzip"),
+    "another type": (struct.pack(">I3I", 0x0D03, 1, 1, 1) + bytes(4), "but of float32"),
+    "cut": (gzip.compress(IDX)[:-20], "truncated"),
+    "cut and decompressed": (IDX[:-20], "truncated"),
+    "nothing": (b"", "empty"),
+    "nothing in gzip": (gzip.compress(b""), "empty"),
+    "a folder": (None, "it is a folder"),
+}
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+@pytest.mark.parametrize("case", WRONG_FILES)
+def test_what_is_wrong_with_a_file_is_named(monkeypatch, small, case, suffix):
+    content, reason = WRONG_FILES[case]
+    path = small["folder"] / NAMES[0].removesuffix(".gz")
+    (small["folder"] / NAMES[0]).unlink()
+    path = path.with_name(path.name + suffix)
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    use_folder(monkeypatch, small["folder"])
+    with pytest.raises(ValueError, match=reason) as caught:
+        load_dataset("auto")
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    # In the cache it counts as missing
+    shutil.copytree(small["folder"], fashion_mnist.cache_folder())
+    monkeypatch.delenv("FASTSOFTMAX_DATA_DIR")
+    with pytest.raises(DatasetUnavailableError):
+        load_dataset("fashion-mnist")
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dataset", ["fashion-mnist", "auto"])
 def test_a_wrong_file_in_the_data_folder_is_named(monkeypatch, small, name, dataset):
@@ -232,8 +302,16 @@ def test_the_pictures_are_a_read_only_memory_map(monkeypatch, small):
         lambda content: b"PK\3\4" + content[4:],
         lambda content: content.replace(b"'|u1'", b"'|i1'"),
         lambda content: content.replace(b"{'descr'", b"}'descr'"),
+        lambda content: bytes(len(content)),
+        lambda content: content[:-54] + bytes(50) + content[-4:],
+        lambda content: content[:-5] + b"\xc8" + content[-4:],
+        lambda content: content[:500] + bytes([content[500] ^ 1]) + content[501:],
+        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
     ],
-    ids=["short", "header only", "empty", "long", "magic", "dtype", "header"],
+    ids=[
+        *("short", "header only", "empty", "long", "magic", "dtype", "header", "zeros"),
+        *("labels of 0", "a label of 200", "a pixel", "checksum"),
+    ],
 )
 def test_a_broken_cache_is_rebuilt(monkeypatch, small, damage):
     use_folder(monkeypatch, small["folder"])
@@ -255,6 +333,22 @@ def test_the_cache_of_other_data_is_not_mistaken_for_this(monkeypatch, small):
     assert_is(load_dataset("fashion-mnist"), {**small, "train_images": changed})
 
 
+@pytest.mark.parametrize("damage", [b"", b"\0" * 10])
+def test_a_decoded_file_is_never_more_than_it_was(damage, monkeypatch, small):
+    """Cut while it is looked at, it counts as missing, as any other that is broken."""
+    use_folder(monkeypatch, small["folder"])
+    load_dataset("fashion-mnist")
+    memmap = np.memmap
+
+    def cut_before(*args, **kwargs):
+        decoded_file().write_bytes(damage)
+        monkeypatch.setattr(np, "memmap", memmap)
+        return memmap(*args, **kwargs)
+
+    monkeypatch.setattr(np, "memmap", cut_before)
+    assert_is(load_dataset("fashion-mnist"), small)
+
+
 @pytest.mark.parametrize("reason", ["folder below a file", "name taken by a folder"])
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, small, tmp_path, reason):
     use_folder(monkeypatch, small["folder"])
@@ -271,6 +365,223 @@ def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, small, tmp_
         assert_is(dataset, small)
         assert not dataset.train_images.flags.writeable
     assert files_below(tmp_path / "cache") == []
+
+
+NO_CACHE = {
+    "unknown user": {},
+    "a home that is no place": {"HOME": "relative"},
+    "of nobody": {"FASTSOFTMAX_CACHE_DIR": "~nobody-of-this-name/cache"},
+    "of a home that is no place": {"HOME": "relative", "FASTSOFTMAX_CACHE_DIR": "~/cache"},
+    "of no home": {"FASTSOFTMAX_CACHE_DIR": "~/cache"},
+}
+
+
+@pytest.fixture
+def no_home(monkeypatch, tmp_path):
+    """As of a user who is in no list, in a container: nothing may be written in this folder."""
+
+    def unknown(*args):
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    for name in ("HOME", "USERPROFILE", "XDG_CACHE_HOME", "FASTSOFTMAX_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    pwd = pytest.importorskip("pwd")
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    yield
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("case", NO_CACHE)
+def test_no_home_no_cache(case, monkeypatch, small, no_home):
+    use_folder(monkeypatch, small["folder"])
+    for name, value in NO_CACHE[case].items():
+        monkeypatch.setenv(name, value)
+    assert fashion_mnist.cache_folder() is None
+    for _ in range(2):
+        assert_is(load_dataset("fashion-mnist"), small)
+
+
+@pytest.mark.parametrize("error", [KeyError, RuntimeError, "~/.cache/fastsoftmax"])
+def test_no_home_by_every_platformdirs(error, monkeypatch, small, no_home):
+    import platformdirs
+
+    def user_cache_dir(name):
+        if isinstance(error, str):
+            return error
+        raise error("no home")
+
+    monkeypatch.setattr(platformdirs, "user_cache_dir", user_cache_dir)
+    use_folder(monkeypatch, small["folder"])
+    assert fashion_mnist.cache_folder() is None
+    assert_is(load_dataset("fashion-mnist"), small)
+
+
+def test_no_home_and_no_data_either(monkeypatch, small, no_home):
+    monkeypatch.setenv("FASTSOFTMAX_DATA_DIR", "~nobody-of-this-name/data")
+    with pytest.raises(DatasetUnavailableError, match="no home folder") as caught:
+        load_dataset("fashion-mnist")
+    assert "  ~nobody-of-this-name/data/fashion-mnist\n" in str(caught.value)
+    with pytest.warns(UserWarning, match="could not be downloaded"):
+        assert load_dataset("auto").name == "synthetic"
+
+
+def test_a_download_without_a_home(monkeypatch, small, serve, no_home):
+    address, _ = serve(small["folder"].parent)
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", (f"{address}/fashion-mnist/",))
+    assert_is(load_dataset("fashion-mnist"), small)
+
+
+def test_no_folder_for_what_is_downloaded(monkeypatch, small, serve, no_home):
+    """Neither a cache nor a temporary folder."""
+    address, asked = serve(small["folder"].parent)
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", (f"{address}/fashion-mnist/",))
+
+    def nowhere(*args, **kwargs):
+        raise FileNotFoundError("No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", nowhere)
+    with pytest.raises(DatasetUnavailableError, match="No usable temporary directory"):
+        load_dataset("fashion-mnist")
+    assert asked == []
+    with pytest.warns(UserWarning, match="FileNotFoundError"):
+        assert load_dataset().name == "synthetic"
+
+
+FULL = """
+import resource, warnings
+warnings.simplefilter("error")
+from fastsoftmax.datasets import fashion_mnist
+fashion_mnist.MD5, fashion_mnist.N_TRAIN, fashion_mnist.N_TEST = {md5!r}, 30, 20
+fashion_mnist.MIRRORS = ({mirror!r},)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, resource.RLIM_INFINITY))
+data = fashion_mnist.load()
+print(int(data.train_images.sum()), data.train_labels.tolist())
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a limit of file sizes")
+def test_a_full_disk_is_done_without(monkeypatch, small, run_python, tmp_path):
+    code = FULL.format(md5=fashion_mnist.MD5, mirror="http://127.0.0.1:1/", size=20_000)
+    result = run_python(code, FASTSOFTMAX_DATA_DIR=str(small["folder"].parent))
+    assert result.stderr == ""
+    labels = small["train_labels"].tolist()
+    assert result.stdout == f"{int(small['train_images'].sum(dtype=int))} {labels}\n"
+    assert files_below(tmp_path / "cache") == []
+
+
+def test_a_download_to_a_full_cache(monkeypatch, small, serve, tmp_path):
+    """A temporary folder is used, which may be on another disk."""
+    import pooch.downloaders
+
+    address, _ = serve(small["folder"].parent)
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", (f"{address}/fashion-mnist/",))
+    download = pooch.downloaders.HTTPDownloader.__call__
+
+    def full(self, url, output_file, *args, **kwargs):
+        if str(tmp_path / "cache") in str(output_file):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return download(self, url, output_file, *args, **kwargs)
+
+    monkeypatch.setattr(pooch.downloaders.HTTPDownloader, "__call__", full)
+    assert_is(load_dataset("fashion-mnist"), small)
+    assert files_below(tmp_path / "cache") == [decoded_file().name]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_a_user_who_is_in_no_list(run_python):
+    """In truth, not by what stands for it."""
+    code = (
+        "import os, platformdirs\n"
+        "from fastsoftmax.datasets import fashion_mnist\n"
+        "fashion_mnist.cache_folder()\n"  # all imports, which the other user may not do
+        "for name in ('HOME', 'XDG_CACHE_HOME', 'FASTSOFTMAX_CACHE_DIR'):\n"
+        "    os.environ.pop(name, None)\n"
+        "os.setuid(54321)\n"
+        "print(fashion_mnist.cache_folder())"
+    )
+    result = run_python(code)
+    assert (result.stdout, result.stderr) == ("None\n", "")
+
+
+# Remains
+
+
+def make_old(path, content=b"x", hours=2):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    then = time.time() - 3600 * hours
+    os.utime(path, (then, then))
+
+
+def test_remains_of_killed_runs_are_removed(monkeypatch, small, tmp_path):
+    use_folder(monkeypatch, small["folder"])
+    cache = fashion_mnist.cache_folder()
+    load_dataset("fashion-mnist")
+    name = decoded_file().name
+    ours = f".{name}.0123456789abcdef.tmp"
+    pooch_s = "tmpab12_xyz"
+    others = [
+        f".{name}.0123456789ABCDEF.tmp",
+        f"{name}.0123456789abcdef.tmp",
+        f".{name}.0123456789abcdef.tmp2",
+        "tmpab12_xy",
+        "tmpab12-xyz",
+        "notes.txt",
+    ]
+    for other in (ours, pooch_s, *others):
+        make_old(cache / other)
+    make_old(cache / ".new.0123456789abcdef.tmp", hours=0.9)  # it may be written just now
+    (cache / ".folder.0123456789abcdef.tmp").mkdir()
+    decoded_file().unlink()
+    assert_is(load_dataset("fashion-mnist"), small)
+    assert files_below(cache) == sorted([name, *others, ".new.0123456789abcdef.tmp"])
+    assert (cache / ".folder.0123456789abcdef.tmp").is_dir()
+
+
+def test_remains_that_are_links_are_left_with_what_they_name(monkeypatch, small, tmp_path):
+    use_folder(monkeypatch, small["folder"])
+    make_old(tmp_path / "precious")
+    cache = fashion_mnist.cache_folder()
+    cache.mkdir(parents=True)
+    (cache / ".link.0123456789abcdef.tmp").symlink_to(tmp_path / "precious")
+    load_dataset("fashion-mnist")
+    assert (tmp_path / "precious").read_bytes() == b"x"
+
+
+def test_remains_that_cannot_be_removed_are_no_trouble(monkeypatch, small):
+    use_folder(monkeypatch, small["folder"])
+    make_old(fashion_mnist.cache_folder() / ".x.0123456789abcdef.tmp")
+
+    def forbidden(*args, **kwargs):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr(os, "unlink", forbidden)
+    assert_is(load_dataset("fashion-mnist"), small)
+
+
+def test_the_name_of_what_is_being_written_is_that_of_remains(tmp_path):
+    with atomic_write(tmp_path / "file") as file:
+        file.write(b"x")
+        file.flush()
+        (path,) = tmp_path.iterdir()
+        then = time.time() - 7200
+        os.utime(path, (then, then))
+        remove_remains(tmp_path)
+        assert list(tmp_path.iterdir()) == []
+        path.write_bytes(b"x")
+
+
+def test_the_name_of_what_pooch_downloads_is_that_of_remains(tmp_path):
+    from pooch.utils import temporary_file
+
+    with temporary_file(path=tmp_path) as name:
+        then = time.time() - 7200
+        os.utime(name, (then, then))
+        remove_remains(tmp_path, fashion_mnist._REMAINS)
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_many_first_loads_at_once(monkeypatch, small):
@@ -466,6 +777,52 @@ def test_dataset():
     assert dataset != dataclasses.replace(dataset)
 
 
+GOOD = {
+    "train_images": [[1, 2], [3, 4]],
+    "train_labels": [0, 1],
+    "test_images": [],
+    "test_labels": [],
+    "class_names": ["a", "b"],
+    "name": "mine",
+}
+
+
+def test_a_dataset_of_lists():
+    dataset = Dataset(**GOOD)
+    assert dataset.class_names == ("a", "b") and dataset.train_images.shape == (2, 2)
+    assert not dataset.train_labels.flags.writeable
+    assert dataset.test_labels.dtype.kind == "i" and len(dataset.test_images) == 0
+    names = Dataset(**{**GOOD, "class_names": np.array(["a", "b"])}).class_names
+    assert names == ("a", "b") and {type(name) for name in names} == {str}
+    Dataset(**{**GOOD, "train_labels": [0, -100]})  # to be ignored
+
+
+@pytest.mark.parametrize(
+    "changed, error, message",
+    [
+        ({"train_images": [[1], [2, 3]]}, ValueError, "train_images cannot be made an array"),
+        ({"train_images": 3}, TypeError, "train_images must be an array, got int"),
+        ({"train_images": None}, TypeError, "train_images must be an array, got NoneType"),
+        ({"train_images": [["a"], ["b"]]}, TypeError, "an array of numbers, got dtype <U1"),
+        ({"train_images": [[None], [2]]}, TypeError, "got dtype object of NoneType"),
+        ({"train_images": [1, 2]}, ValueError, r"a row for each of .*, got shape \(2,\)"),
+        ({"train_labels": [0]}, ValueError, "row for each of the 1 train_labels"),
+        ({"test_labels": [1]}, ValueError, "row for each of the 1 test_labels"),
+        ({"train_labels": [0.0, 1.0]}, TypeError, "train_labels must be integers"),
+        ({"train_labels": ["a", "b"]}, TypeError, "train_labels must be integers"),
+        ({"train_labels": [[0], [1]]}, ValueError, "train_labels must be one-dimensional"),
+        ({"train_labels": [0, 2]}, ValueError, r"train_labels\[1\] is 2, and there are 2 class"),
+        ({"class_names": "ab"}, TypeError, "class_names must be a sequence of str, got the str"),
+        ({"class_names": 2}, TypeError, "class_names must be a sequence of str, got int"),
+        ({"class_names": [0, 1]}, TypeError, "class_names must .*, one of them is 0"),
+        ({"name": 3}, TypeError, "name must be a str, got int"),
+    ],
+)
+def test_what_is_no_dataset(changed, error, message):
+    with pytest.raises(error, match=message):
+        Dataset(**{**GOOD, **changed})
+
+
 # The stand-in
 
 
@@ -561,6 +918,18 @@ def test_odd_numbers_of_pictures():
 # The real thing
 
 
+def test_real_data_decompressed_by_hand(monkeypatch, tmp_path):
+    if REAL_DATA_DIR is None:
+        pytest.skip("FASTSOFTMAX_DATA_DIR is not set")
+    folder = tmp_path / "by-hand" / "fashion-mnist"
+    folder.mkdir(parents=True)
+    for name in NAMES:
+        content = Path(REAL_DATA_DIR, "fashion-mnist", name).read_bytes()
+        (folder / name.removesuffix(".gz")).write_bytes(gzip.decompress(content))
+    use_folder(monkeypatch, folder)
+    assert np.bincount(load_dataset("fashion-mnist").train_labels).tolist() == [6000] * 10
+
+
 def test_real_data(monkeypatch):
     if REAL_DATA_DIR is None:
         pytest.skip("FASTSOFTMAX_DATA_DIR is not set")
@@ -574,4 +943,4 @@ def test_real_data(monkeypatch):
         assert np.bincount(dataset.test_labels).tolist() == [1000] * 10
         assert dataset.train_images.sum(dtype=np.int64) == 3_431_114_169
         assert dataset.test_images.sum(dtype=np.int64) == 573_469_082
-    assert decoded_file().stat().st_size == 128 + 70_000 * (784 + 1)
+    assert decoded_file().stat().st_size == 128 + 70_000 * (784 + 1) + 4

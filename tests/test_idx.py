@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import struct
 import tempfile
@@ -88,12 +90,20 @@ def test_gzip_holds_neither_time_nor_name(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "content, reason",
     [
-        (b"", "truncated: 0 bytes"),
+        (b"", "empty: there is nothing in it"),
         (b"\0\0\x08", "truncated: 3 bytes"),
         (header(2, 3, 4)[:10], "truncated: 10 bytes"),
         (header(2, 3, 4) + bytes(23), r"truncated: .*\(2, 3, 4\), that is 24 bytes, but 23"),
         (header(2, 3, 4) + bytes(25), r"overlong: .*24 bytes, but 25"),
-        (header(2, 3, 4, magic=0x0D00) + bytes(24), "wrong magic 00000d03"),
+        (header(2, 3, 4, magic=0x0D00) + bytes(96), "wrong magic 00000d03.* but of float32"),
+        (header(2, 3, 4, magic=0x0900) + bytes(24), "wrong magic 00000903.* but of int8"),
+        (header(2, 3, 4, magic=0x0A00) + bytes(24), "wrong magic 00000a03: not an IDX file of"),
+        (b" \r\n<html>", "not an IDX file, but HTML"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>", "not an IDX file, but HTML or XML"),
+        (b'{"message": "Not Found"}', "not an IDX file, but JSON"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "not an IDX file, but a pointer"),
+        (b"PK\3\4" + bytes(40), "not an IDX file, but a zip archive"),
+        (b"\x93NUMPY\1\0", "not an IDX file, but a file of NumPy"),
         (header(2, 3, 4, magic=0x01000800) + bytes(24), "wrong magic 01000803"),
         (header(24) + bytes(24), "1 dimensions where 3 are expected"),
         (header(2, 3, 2, 2) + bytes(24), "4 dimensions where 3 are expected"),
@@ -158,6 +168,17 @@ def test_damaged_gzip_is_a_value_error_or_harmless(data):
         else:  # a time or an operating system in the header, or padding of zeros
             assert how != "cut"
             np.testing.assert_array_equal(got, IMAGES)
+
+
+@pytest.mark.parametrize(
+    "pack, reason",
+    [(gzip.compress, "gzip within gzip"), (bz2.compress, "bzip2"), (lzma.compress, "xz")],
+)
+def test_packed_twice(tmp_path, pack, reason):
+    path = tmp_path / "images.gz"
+    path.write_bytes(gzip.compress(pack(header(2, 3, 4) + IMAGES.tobytes())))
+    with pytest.raises(ValueError, match=rf"images\.gz: not an IDX file, but .*{reason}"):
+        read_images(path)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +27,15 @@ class Dataset:
     train_images, test_images : ndarray of uint8, shape (N, 28, 28)
         Grey levels, 0 is the background.
     train_labels, test_labels : ndarray of int32, shape (N,)
-        Indices into `class_names`.
+        Indices into `class_names`; a negative one is for rows that training is told to ignore.
     class_names : tuple of str
     name : str
         Which data it really is: ``"fashion-mnist"`` or ``"synthetic"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A part is not of that kind, or does not fit the others. Lists are made arrays.
 
     Examples
     --------
@@ -49,10 +55,43 @@ class Dataset:
     name: str
 
     def __post_init__(self) -> None:
-        for field in ("train_images", "train_labels", "test_images", "test_labels"):
-            view = getattr(self, field).view()
-            view.flags.writeable = False
-            object.__setattr__(self, field, view)
+        if not isinstance(self.name, str):
+            raise TypeError(f"name must be a str, got {type(self.name).__name__}")
+        if self.class_names is not None:
+            object.__setattr__(self, "class_names", _names(self.class_names))
+        for part in ("train", "test"):
+            images, labels = f"{part}_images", f"{part}_labels"
+            x, y = _array(images, getattr(self, images)), _array(labels, getattr(self, labels))
+            if y.size == 0:  # an empty list is one of float64
+                y = y.astype(np.int32)
+            self._check_labels(labels, y)
+            if x.dtype.kind not in "biuf":
+                raise TypeError(f"{images} must be an array of numbers, got {_kind(x)}")
+            if (x.ndim < 2 and x.size) or len(x) != len(y):
+                raise ValueError(
+                    f"{images} must have a row for each of the {len(y)} {labels}, got shape "
+                    f"{x.shape}"
+                )
+            for field, array in ((images, x), (labels, y)):
+                view = array.view()
+                view.flags.writeable = False
+                object.__setattr__(self, field, view)
+
+    def _check_labels(self, name: str, labels: NDArray[Any]) -> None:
+        if labels.ndim != 1:
+            raise ValueError(f"{name} must be one-dimensional, got shape {labels.shape}")
+        if self.class_names is None:
+            return  # what is a label is for `train` to say
+        if labels.dtype.kind not in "biu":
+            raise TypeError(
+                f"{name} must be integers, indices into class_names, got {_kind(labels)}"
+            )
+        n_classes = len(self.class_names)
+        wrong = np.flatnonzero(labels >= n_classes)  # negative ones may be there to be ignored
+        if wrong.size:
+            raise ValueError(
+                f"{name}[{wrong[0]}] is {labels[wrong[0]]}, and there are {n_classes} class_names"
+            )
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.train_images.shape[1:]))
@@ -60,3 +99,33 @@ class Dataset:
             f"<Dataset {self.name}: {len(self.train_images)} + {len(self.test_images)} "
             f"pictures of {size}, {len(self.class_names)} classes>"
         )
+
+
+def _array(name: str, given: Any) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.asarray(given)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"{name} cannot be made an array: {error}") from None
+    if array.ndim == 0:
+        raise TypeError(f"{name} must be an array, got {type(given).__name__}")
+    return array
+
+
+def _kind(array: NDArray[Any]) -> str:
+    element = f" of {type(array.flat[0]).__name__}" if array.dtype == object and array.size else ""
+    return f"dtype {array.dtype}{element}"
+
+
+def _names(given: Any) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise TypeError(f"class_names must be a sequence of str, got the str {given!r}")
+    try:
+        names = tuple(given)
+    except TypeError:
+        raise TypeError(
+            f"class_names must be a sequence of str, got {type(given).__name__}"
+        ) from None
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"class_names must be a sequence of str, one of them is {name!r}")
+    return tuple(str(name) for name in names)

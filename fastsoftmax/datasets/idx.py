@@ -20,7 +20,21 @@ from numpy.typing import NDArray
 from ..files import atomic_write
 
 _UNSIGNED_BYTE = 8
+_OTHER_TYPES = {9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
 _GZIP_MAGIC = b"\x1f\x8b"
+_BLANK = b"\xef\xbb\xbf \t\r\n"  # a mark of UTF-8, too, may be before a page
+# What is found under the name of an IDX file, by its first bytes
+_FOREIGN = {
+    b"<": "HTML or XML, perhaps a web page that was saved in place of the file",
+    b"{": "JSON",
+    b"version https://git-lfs": "a pointer of Git LFS, which `git lfs pull` replaces by the file",
+    _GZIP_MAGIC: "gzip within gzip: decompress it once",
+    b"PK": "a zip archive: unpack it",
+    b"BZh": "compressed by bzip2: decompress it",
+    b"\xfd7zXZ": "compressed by xz: decompress it",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: decompress it",
+    b"\x93NUMPY": "a file of NumPy: read it by np.load",
+}
 
 
 def read_images(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -168,15 +182,23 @@ def _read(path: str | os.PathLike[str], n_dims: int) -> NDArray[np.uint8]:
         try:
             content = gzip.decompress(content)
         except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{name}: broken gzip: {error}") from error
+            raise ValueError(
+                f"{name}: broken gzip: {error}: truncated or damaged, perhaps by its download"
+            ) from error
 
+    if not content:
+        raise ValueError(f"{name}: empty: there is nothing in it")
+    for start, what in _FOREIGN.items():
+        if content[:100].lstrip(_BLANK).startswith(start):
+            raise ValueError(f"{name}: not an IDX file, but {what}")
     if len(content) < 4:
         raise ValueError(f"{name}: truncated: {len(content)} bytes are too few for a header")
     zero, kind, found_dims = struct.unpack_from(">HBB", content)
     if zero != 0 or kind != _UNSIGNED_BYTE:
-        raise ValueError(
-            f"{name}: wrong magic {content[:4].hex()}: not an IDX file of unsigned bytes"
-        )
+        reason = f"wrong magic {content[:4].hex()}: not an IDX file of unsigned bytes"
+        if zero == 0 and kind in _OTHER_TYPES:
+            reason += f", but of {_OTHER_TYPES[kind]}"
+        raise ValueError(f"{name}: {reason}")
     if found_dims != n_dims:
         raise ValueError(f"{name}: {found_dims} dimensions where {n_dims} are expected")
     n_header = 4 + 4 * n_dims
