@@ -21,6 +21,7 @@ except ModuleNotFoundError as _error:
 
 from .backends import auto_backend as _auto_backend
 from .backends import available_backends, get_backend
+from .forks import import_lock as _import_lock
 from .functional import log_softmax, softmax
 from .linear import LinearCrossEntropyGrad, linear_cross_entropy, linear_cross_entropy_grad
 from .logits import cross_entropy, nll_loss
@@ -91,7 +92,8 @@ __all__ = [
 def __getattr__(name: str) -> _Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = _import_module(f".{_LAZY[name] or name}", __name__)
+    with _import_lock:
+        module = _import_module(f".{_LAZY[name] or name}", __name__)
     value = getattr(module, name) if _LAZY[name] else module
     globals()[name] = value
     return value

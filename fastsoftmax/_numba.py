@@ -13,11 +13,11 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba import types
+from numba import config, types
 from numba.core import event
 
+from . import _numba_cache, _numba_team, checks
 from . import _numba_kernels as kernels
-from . import _numba_team, checks
 from .checks import Array, LossTerms
 from .loss import CrossEntropy, Sums
 from .optim import SGD, Velocity
@@ -89,9 +89,13 @@ class _Notice(event.Listener):  # type: ignore[misc]
 def _compile(
     function: Callable[..., Any], signature: tuple[Any, ...], parallel: bool
 ) -> Callable[..., Any]:
-    options = {"parallel": _PRANGE_ALONE if parallel else False, "nogil": True, "cache": True}
-    with event.install_listener("numba:compile", _Notice()):
-        compiled: Callable[..., Any] = numba.njit([signature], **options)(function)
+    dispatcher = numba.njit(parallel=_PRANGE_ALONE if parallel else False, nogil=True)(function)
+    if not config.DISABLE_JIT:
+        _numba_cache.keep(dispatcher, function)
+        with event.install_listener("numba:compile", _Notice()):
+            dispatcher.compile(signature)
+        dispatcher.disable_compile()
+    compiled: Callable[..., Any] = dispatcher
     return compiled
 
 

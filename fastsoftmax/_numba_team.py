@@ -1,8 +1,9 @@
-"""Numba's threads: how many of them a call may use.
+"""Numba's threads: how many of them a call may use, and what a fork waits for.
 
 One caller has them at a time, as not every threading layer stands two; another one works alone
 meanwhile, to the same bits. So does a forked child whose parent had threads of OpenMP: GNU's ends
-a child that asks for its own.
+a child that asks for its own. A fork while another thread compiles waits for that, some 20 s the
+first time.
 """
 
 from __future__ import annotations
@@ -14,11 +15,18 @@ from contextlib import contextmanager
 
 import numba
 from numba import config
+from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc import parallel
+
+from .forks import wait_for
 
 _SAFE_TO_FORK = ("tbb", "workqueue")
 
 _lock = threading.Lock()
 _home = os.getpid()  # the process that has, or may start, the threads
+
+
+wait_for(global_compiler_lock, parallel._backend_init_thread_lock)
 
 
 def layer() -> str:

@@ -20,6 +20,7 @@ from functools import cache
 from typing import Any, Protocol, cast
 
 from .checks import Array
+from .forks import import_lock
 from .loss import CrossEntropy, Sums
 from .optim import SGD, Velocity
 
@@ -195,4 +196,5 @@ def get_backend(name: str = "auto") -> Backend:
         raise ValueError(f"backend must be one of {('auto', *BACKENDS)}, got {name!r}")
     if name not in available_backends():
         raise ImportError(f"backend {name!r} needs {_NEEDS[name]}, {_HOW_TO_GET[name]}")
-    return cast(Backend, importlib.import_module(f"{__package__}._{name}"))
+    with import_lock:
+        return cast(Backend, importlib.import_module(f"{__package__}._{name}"))

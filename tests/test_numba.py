@@ -3,6 +3,7 @@ contract, and computes what it should, is tested with the others."""
 
 import inspect
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -16,8 +17,11 @@ if "numba" not in os.environ.get("FASTSOFTMAX_EXPECT_BACKENDS", "").split(","):
     pytest.importorskip("numba")
 
 import numba
+from numba.core import caching
+from numba.core.compiler_lock import global_compiler_lock
 
-from fastsoftmax import _numba, _numba_kernels, _numba_team
+from fastsoftmax import _numba, _numba_cache, _numba_kernels, _numba_team
+from fastsoftmax.forks import import_lock
 
 LOWEST = np.float32(-87.33654)
 
@@ -181,6 +185,230 @@ def test_compilation_is_silent_elsewhere(run_python, tmp_path):
     result = run_python(COMPILE_THE_SMALLEST, NUMBA_CACHE_DIR=str(tmp_path))
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert list(tmp_path.rglob("*.nbi"))
+
+
+# ---- the cache of what was compiled ----
+
+INDEX, CODE = "_numba_kernels.update-*.nbi", "_numba_kernels.update-*.1.nbc"
+MISS = "compiling the Numba kernels, as their cache cannot be used: "
+
+
+def compile_the_smallest():
+    """Whether it came from the cache; it runs."""
+    update = _numba._compiled_update.__wrapped__()
+    w, g, v = np.ones((3, 6), np.float32)
+    update(w, g, v[:0], 1.0, 0.0, _numba._settings(SGD(lr=0.25)), False)
+    assert w.tolist() == [0.75] * 6
+    return sum(update.stats.cache_hits.values()) == 1
+
+
+@pytest.fixture
+def empty(monkeypatch, tmp_path):
+    """The folder of a cache of its own."""
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(_numba_cache, "_warned", False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def filled(empty):
+    """The same, with the smallest kernel in it."""
+    assert not compile_the_smallest()
+    assert compile_the_smallest()
+    return empty
+
+
+def flip(content, where):
+    where = int(where * len(content))
+    return content[:where] + bytes([content[where] ^ 0x55]) + content[where + 1 :]
+
+
+DAMAGE = {
+    "emptied": lambda content: b"",
+    "cut": lambda content: content[: len(content) // 2],
+    "zeros": lambda content: bytes(len(content)),
+    "noise": lambda content: bytes(range(256)) * 10,
+    "of another class": lambda content: pickle.dumps(numba.__version__) + pickle.dumps(None),
+}
+
+
+@pytest.mark.parametrize("pattern", [INDEX, CODE], ids=["index", "code"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_cache_is_a_miss_and_mended(damage, pattern, filled):
+    (path,) = filled.rglob(pattern)
+    path.write_bytes(DAMAGE[damage](path.read_bytes()))
+    with pytest.warns(RuntimeWarning, match=MISS) as caught:
+        assert not compile_the_smallest()
+    assert len(caught) == 1
+    assert compile_the_smallest()
+
+
+@pytest.mark.parametrize("where", [0.2, 0.5, 0.8])
+def test_damaged_machine_code_is_not_run(where, filled):
+    """It would end the process, or compute something else."""
+    (path,) = filled.rglob(CODE)
+    path.write_bytes(flip(path.read_bytes(), where))
+    with pytest.warns(RuntimeWarning, match=MISS + "ValueError: a file of it is damaged"):
+        assert not compile_the_smallest()
+    assert compile_the_smallest()
+
+
+@pytest.mark.parametrize("pattern", [INDEX, CODE], ids=["index", "code"])
+def test_a_cache_that_cannot_be_mended(pattern, filled):
+    (path,) = filled.rglob(pattern)
+    path.unlink()
+    path.mkdir()
+    with pytest.warns(RuntimeWarning, match=MISS) as caught:
+        for _ in range(2):
+            assert not compile_the_smallest()
+    assert len(caught) == 1
+
+
+def forbidden(self):
+    raise PermissionError("read-only")
+
+
+@pytest.mark.parametrize("home", ["file", None])
+def test_no_writable_place(home, empty, monkeypatch, tmp_path):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(caching.InTreeCacheLocator, "ensure_cache_path", forbidden)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    if home:
+        (tmp_path / "file").write_bytes(b"")
+        monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    else:
+        monkeypatch.delenv("HOME", raising=False)
+        monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for an unknown user
+    with pytest.warns(RuntimeWarning, match="no locator .*NUMBA_CACHE_DIR names a") as caught:
+        for _ in range(2):
+            assert not compile_the_smallest()
+    assert len(caught) == 1
+    assert list((tmp_path / "here").iterdir()) == []  # and none of the name "~"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a limit of file sizes")
+@pytest.mark.parametrize("size", [100, 10_000], ids=["index", "code"])
+def test_a_full_disk(size, run_python, empty, monkeypatch):
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, -1))\n"
+    result = run_python(limit + COMPILE_THE_SMALLEST, NUMBA_CACHE_DIR=str(empty))
+    assert result.returncode == 0 and result.stderr.count(MISS + "OSError") == 1
+    assert not list(empty.rglob(CODE))
+    assert not compile_the_smallest()
+    assert compile_the_smallest()
+
+
+def test_remains_of_killed_runs_are_removed(filled):
+    (path,) = filled.rglob(INDEX)
+    ours = path.with_name(path.name + ".tmp.0123456789abcdef")
+    new = path.with_name(path.name + ".tmp.0123456789abcdee")
+    theirs = path.with_name("theirs.f-1.py311.nbi.tmp.0123456789abcdef")
+    for name in (ours, new, theirs):
+        name.write_bytes(b"x")
+    for name in (ours, theirs):
+        os.utime(name, (0, 0))
+    path.unlink()
+    assert not compile_the_smallest()
+    assert [name.exists() for name in (ours, new, theirs)] == [False, True, True]
+
+
+# ---- forks while another thread is at what a child needs ----
+
+FORK = """
+import os, signal, sys, threading, time
+import numpy as np
+import fastsoftmax as fs
+
+def update():
+    _numba = fs.get_backend("numba")
+    w, b = np.ones((2, 3), np.float32), np.ones(2, np.float32)
+    _numba.sgd_update(w, b, w.copy(), b.copy(), 1, fs.optim.SGD(lr=0.25))
+    assert w[0, 0] == 0.75
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        try:
+            update()
+        finally:
+            os._exit(sys.exc_info()[0] is not None)
+    deadline = time.monotonic() + 20
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            print("hung")
+            break
+        time.sleep(0.01)
+    else:
+        print("exit code", os.waitstatus_to_exitcode(ended[1]))
+
+begun = threading.Event()
+"""
+WHILE_COMPILING = """
+from numba.core import event
+
+class Begun(event.Listener):
+    def on_start(self, event):
+        begun.set()
+
+    def on_end(self, event):
+        pass
+
+event.register("numba:compile", Begun())
+_numba = fs.get_backend("numba")
+thread = threading.Thread(target=lambda: _numba.softmax(np.ones((2, 3), np.float32)))
+thread.start()
+begun.wait()
+assert thread.is_alive()
+fork()
+thread.join()
+"""
+WHILE_IMPORTING = """
+class Begun:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("numba."):
+            begun.set()
+
+sys.meta_path.insert(0, Begun())
+thread = threading.Thread(target=lambda: fs.get_backend("numba"))
+thread.start()
+begun.wait()
+assert thread.is_alive()
+fork()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork here")
+@pytest.mark.parametrize("while_", [WHILE_COMPILING, WHILE_IMPORTING], ids=["compile", "import"])
+def test_fork_while_another_thread_gets_ready(while_, run_python, tmp_path):
+    result = run_python(FORK + while_, NUMBA_CACHE_DIR=str(tmp_path), FASTSOFTMAX_BACKEND="numpy")
+    assert (result.stdout, result.stderr) == ("exit code 0\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_locks_are_given_back_after_a_fork():
+    child = os.fork()
+    if child == 0:
+        os._exit(_locks_are_free())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert _locks_are_free()
+
+
+def _locks_are_free():
+    taken = []
+
+    def take():
+        for lock in (import_lock, global_compiler_lock._lock):
+            taken.append(lock.acquire(timeout=5))
+            lock.release()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join()
+    return taken == [True, True]
 
 
 # ---- threads ----
