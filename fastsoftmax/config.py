@@ -42,13 +42,20 @@ def _config() -> dict[str, str]:
         config["isas usable"] = ", ".join(supported_isas())
         config["isa in use"] = selected_isa()
     if "numba" in available:
-        import numba
-
-        from ._numba_team import layer
-
-        config["numba"] = numba.__version__
-        config["numba threading layer"] = layer()
+        config |= _numba()
     config["backends"] = ", ".join(available)
     config["backend in use"] = get_backend().name
     config["threads"] = str(get_num_threads())
     return config
+
+
+def _numba() -> dict[str, str]:
+    """What a Numba that cannot be used says of itself, too: the other backends may do."""
+    try:
+        import numba
+
+        from ._numba_team import layer
+
+        return {"numba": numba.__version__, "numba threading layer": layer()}
+    except (ImportError, ValueError) as error:
+        return {"numba": " ".join(str(error).split())}

@@ -27,8 +27,8 @@ def get_num_threads() -> int:
     Until `set_num_threads` is called it is ``OMP_NUM_THREADS`` or, where that is empty or not set,
     the number of cores that this thread may run on, and no more than the CPU quota of the control
     group (cgroup) grants, rounded up. The cores are looked up anew each time, the variable and the
-    quota once. Steps too small to share use fewer threads. It never changes a result, not by a
-    bit.
+    quota once. ``threadpoolctl.threadpool_limits`` sets it for a while. Steps too small to share
+    use fewer threads. It never changes a result, not by a bit.
 
     Raises
     ------

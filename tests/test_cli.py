@@ -317,6 +317,21 @@ def test_a_model_without_names_has_labels(run, data, tmp_path):
     assert [int(line.split()[2]) for line in out] == labels[data.test_labels[:5]].tolist()
 
 
+@pytest.mark.parametrize(
+    "before, message",
+    [
+        ("", "The threading layer requested 'none' is unknown to Numba."),
+        ("import sys; sys.modules['numba.core'] = None; ", "import of numba.core halted"),
+    ],
+)
+def test_info_with_a_numba_that_cannot_be_used(before, message, run_python, need_backend):
+    need_backend("numba")
+    code = before + "import fastsoftmax; fastsoftmax.show_config()"
+    result = run_python(code, NUMBA_THREADING_LAYER="none", FASTSOFTMAX_BACKEND="numpy")
+    assert result.returncode == 0 and message in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("threads ")
+
+
 def test_info(run):
     code, out, err = run("info")
     assert (code, err) == (0, [])
