@@ -67,10 +67,11 @@ class Dataset:
             self._check_labels(labels, y)
             if x.dtype.kind not in "biuf":
                 raise TypeError(f"{images} must be an array of numbers, got {_kind(x)}")
-            if (x.ndim < 2 and x.size) or len(x) != len(y):
+            if x.ndim < 2 and x.size:
+                raise ValueError(f"{images} must be (N, D), (N, H, W) or the like, got {x.shape}")
+            if len(x) != len(y):
                 raise ValueError(
-                    f"{images} must have a row for each of the {len(y)} {labels}, got shape "
-                    f"{x.shape}"
+                    f"{labels} must have shape ({len(x)},) as {images} has rows, got {y.shape}"
                 )
             for field, array in ((images, x), (labels, y)):
                 view = array.view()
