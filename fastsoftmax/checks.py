@@ -1,4 +1,4 @@
-"""The one place that validates arrays: shapes, dtypes, contiguity, labels.
+"""The one place that validates arrays: shapes, dtypes, contiguity; labels are in `labels`.
 
 Every function returns what it was given in the form that the kernels take, or raises a
 ``TypeError`` or ``ValueError`` that says what was got and what was expected. None copies the rows.
@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from . import labels
 from .loss import CrossEntropy
 from .optim import FLOAT32_MAX, SGD, Velocity
 
@@ -195,6 +196,35 @@ def weights(name: str, value: Any, n: int, of: str) -> Array:
     return array
 
 
+def class_vector(name: str, value: Any, n_classes: int, dtype: np.dtype[Any]) -> Array:
+    """`value` as a finite number of that dtype for each class: an array, or by class."""
+    if hasattr(value, "items"):
+        value = by_label(name, value, np.arange(n_classes))
+    return float_vector(name, value, n_classes, "classes", dtype)
+
+
+def by_label(name: str, value: Any, classes: Array) -> Array:
+    """A number for each of `classes`, of a mapping or a pandas Series; 1 where it has none."""
+    index = {label: k for k, label in enumerate(classes.tolist())}
+    numbers: dict[int, float] = {}
+    for key, number in value.items():
+        try:
+            label = labels.labels([key]).item()
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{name} has the key {key!r}, which is no label: integer, boolean or string"
+            ) from None
+        if label not in index:
+            cure = f"; {name}.to_numpy() has them by position" if hasattr(value, "iloc") else ""
+            raise ValueError(
+                f"{name}'s label {key!r} is none of the classes {labels.some(classes)}{cure}"
+            )
+        if index[label] in numbers:
+            raise ValueError(f"{name} has the label {key!r} twice")
+        numbers[index[label]] = finite(f"{name}[{key!r}]", number)
+    return np.array([numbers.get(k, 1.0) for k in range(len(classes))])
+
+
 def loss_terms(
     target: Any, criterion: CrossEntropy | None, sample_weight: Any, x: Array, weight: Array
 ) -> LossTerms:
@@ -218,9 +248,7 @@ def loss_terms(
     if criterion is not None:
         smoothing = float(criterion.label_smoothing)
         if criterion.class_weight is not None:
-            class_weight = float_vector(
-                "class_weight", criterion.class_weight, n_classes, "classes", dtype
-            )
+            class_weight = class_vector("class_weight", criterion.class_weight, n_classes, dtype)
     if sample_weight is not None:
         sample_weight = float_vector("sample_weight", sample_weight, n_rows, "rows", dtype)
     plain = (
@@ -243,20 +271,6 @@ def output(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) 
     _contiguous(name, array)
     if not array.flags.writeable:
         raise ValueError(f"{name} is read-only, and would be written to")
-    return array
-
-
-def labels(y: Any, name: str = "labels") -> Array:
-    """`y` as a one-dimensional array of integers, booleans or strings, as people label rows."""
-    array: Array = np.asarray(y)
-    if array.dtype == object and all(isinstance(label, str) for label in array.flat):
-        array = array.astype(str)  # as pandas keeps strings
-    if array.size == 0:  # an empty list is one of float64
-        array = array.astype(np.int64)
-    if array.dtype.kind not in "biuU":
-        raise TypeError(f"{name} must be integers, booleans or strings, got {array.dtype}")
-    if array.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
     return array
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from . import checks
 from .checks import FLOATS, Array
 from .functional import backend_for
+from .labels import check_index
 from .logits import check_no_index, mean
 from .loss import CrossEntropy
 
@@ -135,6 +136,8 @@ def _arguments(
     label_smoothing: float,
 ) -> tuple[Array, Array, Array, Array, CrossEntropy]:
     """x (B, D), weight, target, bias and criterion, as a backend takes them."""
+    if type(input) is not np.ndarray:
+        check_index(input=input, target=target)
     x, w, target = np.asarray(input), np.asarray(linear_weight), np.asarray(target)
     if x.dtype not in FLOATS:
         raise TypeError(
@@ -179,7 +182,7 @@ def criterion_of(
     w: Array, weight: Any, ignore_index: int | None, label_smoothing: float
 ) -> CrossEntropy:
     if weight is not None:
-        weight = checks.float_vector("weight", weight, len(w), "classes", w.dtype)
+        weight = checks.class_vector("weight", weight, len(w), w.dtype)
     return CrossEntropy(weight, label_smoothing, -100 if ignore_index is None else ignore_index)
 
 

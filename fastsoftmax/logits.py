@@ -10,6 +10,7 @@ import numpy as np
 from . import checks
 from .checks import Array, LossTerms
 from .functional import backend_for, floats
+from .labels import check_index
 from .loss import CrossEntropy
 
 __all__ = ["cross_entropy", "nll_loss"]
@@ -43,8 +44,9 @@ def cross_entropy(
     target : array_like
         Integers in ``[0, K)``, of the shape of `logits` without K; or probabilities of the
         classes, floats of the shape of `logits`.
-    weight : array_like, shape (K,), optional
-        Of each class; finite.
+    weight : array_like of shape (K,), or mapping, optional
+        Of each class, finite; a mapping, or a pandas Series by its index, has it by class, and 1
+        where it has none.
     reduction : {"mean", "sum", "none"}
         The mean is weighted: over the sum of ``w[target]``. With probabilities it is over the
         number of rows.
@@ -81,6 +83,7 @@ def cross_entropy(
     >>> cross_entropy(logits, [2, -100], reduction="none")
     array([0.69314718, 0.        ])
     """
+    check_index(logits=logits, target=target)
     z, losses_shape = _class_rows("logits", logits)
     target = np.asarray(target)
     if target.shape == np.shape(logits):
@@ -117,8 +120,9 @@ def nll_loss(
         float32 is computed in float32, any other real dtype in float64.
     target : array_like of integers in ``[0, K)``
         Of the shape of `log_probs` without K.
-    weight : array_like, shape (K,), optional
-        Of each class; finite.
+    weight : array_like of shape (K,), or mapping, optional
+        Of each class, finite; a mapping, or a pandas Series by its index, has it by class, and 1
+        where it has none.
     reduction : {"mean", "sum", "none"}
         The mean is weighted: over the sum of ``weight[target]``.
     ignore_index : int
@@ -141,6 +145,7 @@ def nll_loss(
     >>> nll_loss([[-1.0, -2.0], [-3.0, -4.0]], [0, 1], weight=[1, 3])
     3.25
     """
+    check_index(log_probs=log_probs, target=target)
     log_p, losses_shape = _class_rows("log_probs", log_probs)
     target = _flat_targets(np.asarray(target), losses_shape)
     terms = _terms(log_p, target, weight, ignore_index, 0.0)
@@ -197,7 +202,7 @@ def _terms(
     z: Array, target: Array, weight: Any, ignore_index: int, label_smoothing: float
 ) -> LossTerms:
     if weight is not None:
-        weight = checks.float_vector("weight", weight, z.shape[1], "classes", z.dtype)
+        weight = checks.class_vector("weight", weight, z.shape[1], z.dtype)
     criterion = CrossEntropy(weight, label_smoothing, ignore_index)
     return checks.loss_terms(target, criterion, None, z, z.T)  # z.T: K classes, of that dtype
 

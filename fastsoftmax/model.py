@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +14,14 @@ from . import checks
 from .backends import get_backend
 from .checks import Array
 from .files import atomic_write
+from .labels import check_index, indices, labels, some
 
 __all__ = ["Evaluation", "LinearClassifier"]
 
 _FORMAT = "fastsoftmax.LinearClassifier"
 _FORMAT_VERSION = "1"
+_MAX_HEADER = 100_000_000  # bytes: of a longer one safetensors says that it is none
+_MAX_DEPTH = 100  # of settings: far from where json gives up
 
 
 class _Header(dict[str, str]):
@@ -26,11 +29,42 @@ class _Header(dict[str, str]):
         raise ValueError(f"its header has no {key}")
 
 
-def _json_value(value: object) -> Any:
-    """What json is to write for a type that it does not know."""
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"settings must be JSON serializable, got {value!r}")
+def _plain(where: str, value: Any, depth: int = 0) -> Any:
+    """`value` in the types that JSON has, so that what is held is what a file gives back."""
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"{where} is nested too deeply: settings may be {_MAX_DEPTH} deep")
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufU":
+        value = (value.astype(np.float64) if value.dtype.kind == "f" else value).tolist()
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, int):
+        return _readable(where, int(value))
+    if isinstance(value, str):
+        return _readable(where, str.__str__(value))
+    if isinstance(value, (list, tuple)):
+        return [_plain(f"{where}[{i}]", item, depth + 1) for i, item in enumerate(value)]
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{where} must be what JSON can hold, got {value!r}")
+    plain = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise TypeError(f"{where} must have strings as keys, got {key!r}")
+        name = _readable(where, str.__str__(key))
+        plain[name] = _plain(f"{where}[{name!r}]", item, depth + 1)
+    return plain
+
+
+def _readable(where: str, value: Any) -> Any:
+    """`value`, unless JSON gives back another one: of surrogates that make a pair, say."""
+    try:
+        same = json.loads(json.dumps(value)) == value
+    except ValueError:  # of an int with more digits than Python converts
+        same = False
+    if not same:
+        raise ValueError(f"{where} has a text or number that JSON does not give back as it is")
+    return value
 
 
 class Evaluation(NamedTuple):
@@ -52,18 +86,27 @@ class LinearClassifier:
     bias : ndarray of float32, shape (K,)
         Both are kept, not copied.
     classes : array_like, shape (K,), optional
-        The label of each class, integers, booleans or strings; 0 to K - 1 where None.
+        The label of each class, integers, booleans or strings; 0 to K - 1 where None. Copied.
     class_names : sequence of str, optional
-        A name of each class for people to read.
+        A name of each class for people to read, in the order of `classes`.
     scale : float
         Of uint8 features; 1/255 makes pixels run from 0 to 1.
     settings : mapping, optional
-        How it was trained, for the record; anything that JSON can hold.
+        How it was trained, for the record: anything that JSON can hold. It is copied; tuples and
+        NumPy arrays become lists, and NumPy's numbers Python's.
 
     Raises
     ------
     TypeError, ValueError
         Dtypes or shapes are not those, or classes repeat.
+
+    Notes
+    -----
+    Each parameter is an attribute too. What is assigned to one is checked as it is here, and what
+    was changed in place is checked once more by `save`.
+
+    Integer labels are the same whatever their type, and booleans are the integers 0 and 1: a
+    model of classes 0 and 1 can be scored with ``y > 0``. A string is never a number.
 
     Examples
     --------
@@ -89,20 +132,40 @@ class LinearClassifier:
         scale: float = 1 / 255,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self.weight, self.bias = checks.parameters(weight, bias)
-        n_classes = len(bias)
-        self.classes = checks.labels(range(n_classes) if classes is None else classes, "classes")
-        if self.classes.shape != (n_classes,):
-            raise ValueError(f"classes must have shape ({n_classes},), got {self.classes.shape}")
-        if len(np.unique(self.classes)) != n_classes:
-            raise ValueError(f"classes must differ from each other, got {self.classes.tolist()}")
-        self.class_names = None if class_names is None else tuple(class_names)
-        if not all(isinstance(name, str) for name in self.class_names or ()):
-            raise TypeError(f"class_names must be strings, got {self.class_names}")
-        if self.class_names is not None and len(self.class_names) != n_classes:
-            raise ValueError(f"class_names must be {n_classes}, got {len(self.class_names)}")
-        self.scale = checks.row_scale(scale)
-        self.settings = dict(settings or {})
+        weight, bias = checks.parameters(weight, bias)
+        vars(self).update(weight=weight, bias=bias)  # each of which is checked by the other
+        self.classes = classes
+        self.class_names = class_names  # type: ignore[assignment]
+        self.scale = scale
+        self.settings = settings  # type: ignore[assignment]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Checks what is assigned, as the constructor does."""
+        if name in ("weight", "bias"):
+            value = self._checked_parameter(name, value)
+        elif name == "classes":
+            value = _checked_classes(value, self.n_classes)
+        elif name == "class_names":
+            value = None if value is None else _checked_names(value, self.n_classes)
+        elif name == "scale":
+            value = checks.row_scale(value)
+        elif name == "settings":
+            if not isinstance(value, (Mapping, type(None))):
+                raise TypeError(f"settings must be a mapping, got {type(value).__name__}")
+            value = _plain("settings", value or {})
+        super().__setattr__(name, value)
+
+    def _checked_parameter(self, name: str, value: Any) -> Array:
+        rows = getattr(value, "shape", ())[:1]
+        if rows not in ((), (self.n_classes,)):
+            raise ValueError(
+                f"{name} must have {self.n_classes} classes as the model has, got shape "
+                f"{value.shape}; a LinearClassifier of other classes is a new one"
+            )
+        given = {"weight": self.weight, "bias": self.bias, name: value}
+        checks.parameters(given["weight"], given["bias"])
+        array: Array = value
+        return array
 
     @property
     def n_classes(self) -> int:
@@ -126,7 +189,11 @@ class LinearClassifier:
         return get_backend().predict_logits(x, self.weight, self.bias, scale=self._scale_for(x))
 
     def predict(self, x: Any) -> Array:
-        """The likeliest of `classes` for each row of `x`, (N,); the first of those that tie."""
+        """The likeliest of `classes` for each row of `x`, (N,); the first of those that tie.
+
+        A row with NaN has no likeliest class. It is given one here all the same, since labels
+        have no NaN; its probabilities are NaN, and `score` does not count it as right.
+        """
         predicted: Array = self.classes[self.decision_function(x).argmax(axis=1)]
         return predicted
 
@@ -139,37 +206,37 @@ class LinearClassifier:
 
         Raises
         ------
-        ValueError
-            A label is none of the classes.
+        TypeError, ValueError
+            `y` are no labels, or one is none of the classes.
         """
-        y = checks.labels(y)
-        sorter = self.classes.argsort()
-        place = np.searchsorted(self.classes, y, sorter=sorter).clip(max=self.n_classes - 1)
-        index: Array = sorter[place]
-        unknown = self.classes[index] != y
+        y = labels(y)
+        index = indices(self.classes, y)
+        unknown = index < 0
         if unknown.any():
             label = y[unknown][0].item()
-            raise ValueError(f"label {label!r} is none of the classes {self.classes.tolist()}")
+            raise ValueError(f"label {label!r} is none of the classes {some(self.classes)}")
         return index.astype(np.int32)
 
     def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> Evaluation:
         """Mean loss and accuracy on rows `x` with labels `y`.
 
-        With a `sample_weight` (N,), finite and >= 0, both are weighted means.
+        With a `sample_weight` (N,), finite and >= 0, both are weighted means. A row whose loss is
+        NaN is not right, whichever class its logits name.
 
         Raises
         ------
-        ValueError
-            There are no rows, or all have weight 0; a label is none of the classes.
+        TypeError, ValueError
+            There are no rows, or all have weight 0; a label is none of the classes; pandas
+            objects have different indices.
         """
+        check_index(x=x, y=y, sample_weight=sample_weight)
         x = np.asarray(x)
-        checks.not_empty(len(x))
+        checks.not_empty(len(checks.rows(x, self.n_features)))
         target = self.encode(y)
-        weights = (
-            None
-            if sample_weight is None
-            else checks.weights("sample_weight", sample_weight, len(x), "rows")
-        )
+        weights = losses = None
+        if sample_weight is not None:
+            weights = checks.weights("sample_weight", sample_weight, len(x), "rows")
+            losses = np.empty(len(x), np.float32)
         sums = get_backend().evaluate(
             x,
             target,
@@ -177,12 +244,13 @@ class LinearClassifier:
             self.bias,
             sample_weight=weights,
             scale=self._scale_for(x),
+            losses=losses,
         )
         if not sums.weight > 0:
             raise ValueError("sample_weight must be > 0 somewhere, got only 0")
-        if weights is None:
+        if losses is None:
             return Evaluation(sums.loss / sums.weight, sums.correct / sums.counted)
-        right = self.decision_function(x).argmax(axis=1) == target
+        right = (self.decision_function(x).argmax(axis=1) == target) & ~np.isnan(losses)
         return Evaluation(sums.loss / sums.weight, float(np.average(right, weights=weights)))
 
     def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
@@ -190,23 +258,50 @@ class LinearClassifier:
         return self.evaluate(x, y, sample_weight).accuracy
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the model to a safetensors file, all of it or nothing.
+        """Writes the model to a safetensors file, all of it or nothing; `load` gives it back.
 
-        The tensors are ``weight`` and ``bias``; classes, scale and settings are in the header.
+        The tensors are ``weight`` and ``bias``; classes, scale and settings are in the header. The
+        same model makes the same bytes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            An array or a setting was changed in place to what no model has; nothing is written.
         """
         from safetensors.numpy import save
 
-        header = {
+        held = LinearClassifier(
+            self.weight,
+            self.bias,
+            self.classes,
+            class_names=self.class_names,
+            scale=self.scale,
+            settings=self.settings,
+        )
+        self.settings = held.settings
+        metadata = {
             "format": _FORMAT,
             "format_version": _FORMAT_VERSION,
-            "classes": json.dumps(self.classes.tolist()),
-            "class_names": json.dumps(self.class_names),
-            "scale": json.dumps(self.scale),
-            "settings": json.dumps(self.settings, default=_json_value),
+            "classes": json.dumps(held.classes.tolist()),
+            "class_names": json.dumps(held.class_names),
+            "scale": json.dumps(held.scale),
+            "settings": json.dumps(held.settings),
         }
-        content = save({"weight": self.weight, "bias": self.bias}, metadata=header)
+        if held.classes.dtype.kind in "iu":
+            metadata["classes_dtype"] = held.classes.dtype.name
+        content = save({"weight": held.weight, "bias": held.bias}, metadata)
+        begin = 8 + int.from_bytes(content[:8], "little")
+        # safetensors has the header in another order each time
+        header = json.dumps(json.loads(content[8:begin]), sort_keys=True).encode()
+        header += b" " * (-len(header) % 8)  # which aligns the tensors
+        if len(header) > _MAX_HEADER:
+            raise ValueError(
+                f"classes, class_names and settings must take at most {_MAX_HEADER:,} bytes, got "
+                f"{len(header):,}"
+            )
         with atomic_write(Path(path)) as file:
-            file.write(content)
+            file.write(len(header).to_bytes(8, "little") + header)
+            file.write(memoryview(content)[begin:])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LinearClassifier:
@@ -228,19 +323,67 @@ class LinearClassifier:
                     raise ValueError(f"its header's format is {header.get('format')!r}")
                 if header["format_version"] != _FORMAT_VERSION:
                     raise ValueError(f"its format_version is {header['format_version']!r}")
+                classes = labels(json.loads(header["classes"]), "classes")
+                if "classes_dtype" in header:
+                    classes = _of_integer_type(classes, header["classes_dtype"])
                 return cls(
                     file.get_tensor("weight"),
                     file.get_tensor("bias"),
-                    json.loads(header["classes"]),
+                    classes,
                     class_names=json.loads(header["class_names"]),
                     scale=json.loads(header["scale"]),
                     settings=json.loads(header["settings"]),
                 )
         except (
             AttributeError,  # of safetensors, for a dtype that NumPy does not have
+            OverflowError,  # of float, for an integer of 400 digits
             RecursionError,  # of json, for a header made to be so
             SafetensorError,
             TypeError,
             ValueError,
         ) as error:
             raise ValueError(f"{os.fspath(path)} is not a fastsoftmax model: {error}") from error
+
+
+def _checked_classes(value: Any, n_classes: int) -> Array:
+    """A copy that nobody else changes."""
+    classes = labels(range(n_classes) if value is None else value, "classes")
+    if classes.shape != (n_classes,):
+        raise ValueError(f"classes must have shape ({n_classes},), got {classes.shape}")
+    if len(np.unique(classes)) != n_classes:
+        raise ValueError(f"classes must differ from each other, got {some(classes)}")
+    # strings are made as narrow as they are, as from a file
+    as_python = _readable("classes", classes.tolist())
+    classes = np.array(as_python, "U" if classes.dtype.kind == "U" else classes.dtype)
+    classes.flags.writeable = False  # and a longer string would not fit in, which NumPy cuts
+    return classes
+
+
+def _checked_names(value: Any, n_classes: int) -> tuple[str, ...]:
+    if isinstance(value, (str, bytes, Set)):
+        raise TypeError(f"class_names must be a sequence of strings, got {value!r}")
+    if hasattr(value, "items"):
+        raise TypeError(
+            f"class_names must be a sequence of strings in the order of classes, got a "
+            f"{type(value).__name__}; [class_names[label] for label in classes] is one"
+        )
+    try:
+        names = tuple(value)
+    except TypeError:
+        raise TypeError(f"class_names must be a sequence of strings, got {value!r}") from None
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"class_names must be strings, got {names}")
+    if len(names) != n_classes:
+        raise ValueError(f"class_names must be {n_classes}, got {len(names)}")
+    return tuple(_readable("class_names", str.__str__(name)) for name in names)
+
+
+def _of_integer_type(classes: Array, dtype: str) -> Array:
+    """The integers `classes` in the type that they had when they were saved."""
+    wanted = np.dtype(dtype)
+    if wanted.kind not in "iu" or classes.dtype.kind not in "iu":
+        raise ValueError(f"its classes_dtype is {dtype!r}, and its classes are {classes.dtype}")
+    converted = classes.astype(wanted)
+    if converted.tolist() != classes.tolist():
+        raise ValueError(f"its classes do not fit into {dtype}")
+    return converted

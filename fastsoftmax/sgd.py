@@ -12,6 +12,7 @@ import numpy as np
 from . import checks, optim
 from .checks import FLOATS, Array
 from .functional import backend_for
+from .labels import check_index
 from .logits import mean
 from .loss import CrossEntropy
 from .optim import Velocity
@@ -76,8 +77,9 @@ def sgd_step(
         As in `SGD`.
     velocity : Velocity, optional
         Needed where ``momentum > 0``: made once by ``Velocity.of(weight, bias)``.
-    class_weight : array_like, shape (K,), optional
-        Finite. The mean is then over the sum of ``class_weight[target]``.
+    class_weight : array_like of shape (K,), or mapping, optional
+        Finite; a mapping, or a pandas Series by its index, has it by class, 1 where it has none.
+        The mean is then over the sum of ``class_weight[target]``.
     sample_weight : array_like, shape (B,), optional
         Finite. Multiplies the loss of each row, and its part in what the mean is over.
     label_smoothing : float
@@ -130,6 +132,8 @@ def _step(
     scale: float | None,
     num_threads: int | None,
 ) -> float:
+    if type(x) is not np.ndarray or type(target) is not np.ndarray:
+        check_index(x=x, target=target, sample_weight=sample_weight)
     x = np.asarray(x)
     sums = backend_for(weight).train_step(
         x,
@@ -276,35 +280,50 @@ class SGD:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Settings and a copy of the velocity, as ``np.savez(file, **state)`` takes them."""
+        """Settings and a copy of the velocity, as ``np.savez(file, **state)`` takes them.
+
+        Raises
+        ------
+        TypeError, ValueError
+            What was assigned to `velocity` does not fit the weight and bias.
+        """
         state: dict[str, Any] = asdict(self._settings)
-        if self.velocity is not None:
-            state["velocity_weight"] = self.velocity.weight.copy()
-            state["velocity_bias"] = self.velocity.bias.copy()
-            state["velocity_started"] = self.velocity.started
+        velocity = checks.velocity_of(self._settings, self.velocity, self.weight)
+        if velocity is not None:
+            weight, bias, started = velocity
+            state["velocity_weight"] = weight.copy()
+            state["velocity_bias"] = bias.copy()
+            state["velocity_started"] = started
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes settings and velocity from what `state_dict` gave, or ``np.load`` of it.
 
+        The velocity is converted to the dtype of the parameters.
+
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             Something is missing, or the velocity is not of the shape of the parameters; nothing
             has been changed then.
         """
+        if not hasattr(state, "keys"):
+            raise TypeError(f"state must be what state_dict gives, got {type(state).__name__}")
+        settings = optim.SGD(
+            **{name: np.asarray(_of(state, name)).item() for name in asdict(self._settings)}
+        )
         velocity = None
-        try:
-            settings = optim.SGD(
-                **{name: np.asarray(state[name]).item() for name in asdict(self._settings)}
+        if settings.momentum:
+            velocity = Velocity(
+                np.array(_of(state, "velocity_weight"), self.weight.dtype, order="C"),
+                np.array(_of(state, "velocity_bias"), self.weight.dtype, order="C"),
+                bool(_of(state, "velocity_started")),
             )
-            if settings.momentum:
-                velocity = Velocity(
-                    np.array(state["velocity_weight"], self.weight.dtype, order="C"),
-                    np.array(state["velocity_bias"], self.weight.dtype, order="C"),
-                    bool(state["velocity_started"]),
-                )
-        except KeyError as error:
-            raise ValueError(f"the state has no {error}") from None
         checks.velocity_of(settings, velocity, self.weight)
         self._settings, self.velocity = settings, velocity
+
+
+def _of(state: Mapping[str, Any], name: str) -> Any:
+    if name not in state:
+        raise ValueError(f"the state has no {name!r}")
+    return state[name]

@@ -20,6 +20,7 @@ from .backends import get_backend
 from .checks import Array
 from .datasets import Dataset, load_dataset
 from .history import History
+from .labels import check_index, labels, some
 from .loss import CrossEntropy
 from .model import LinearClassifier
 from .optim import SGD, Schedule, Velocity
@@ -95,6 +96,8 @@ def train(
     data : str, Dataset or (X, y)
         A name for `load_dataset`; or rows X, (N, D) or (N, H, W) and the like, float32 or uint8
         (pixels, scaled by 1/255), C-contiguous, and labels y, (N,) integers, booleans or strings.
+        Rows belong to labels by position: where both are pandas objects, and so a `sample_weight`,
+        their indices must be equal.
     validation_data : (X, y), optional
         Evaluated after each epoch by the plain loss and accuracy: no weights, no smoothing; rows
         to ignore are ignored. A dataset brings its own test part.
@@ -106,9 +109,10 @@ def train(
     momentum, dampening, nesterov, weight_decay
         As in `SGD`, which is as in ``torch.optim.SGD``.
     class_weight : mapping, array_like of shape (K,), or "balanced", optional
-        The weight of each label, 1 for one that is not in the mapping; weights in the order of
-        the model's classes (sorted, if they come of y); or, as in scikit-learn, ``n / (K *
-        count)`` for a class of ``count`` out of ``n`` rows. >= 0.
+        The weight of each label, 1 for one that is not in the mapping, or in the index of a
+        pandas Series; weights in the order of the model's classes (sorted, if they come of y);
+        or, as in scikit-learn, ``n / (K * count)`` for a class of ``count`` out of ``n`` rows.
+        >= 0.
     sample_weight : array_like, shape (N,), optional
         The weight of each row. >= 0. Each batch is normalised by itself: its loss is the sum over
         its rows of weight times loss, over the sum of their weights, as PyTorch has the mean with
@@ -170,6 +174,8 @@ def train(
     steps = get_backend(backend)
 
     x, y, classes, class_names, name, test = _load(data, validation_data, ignore_index)
+    if isinstance(data, (tuple, list)):
+        check_index(X=data[0], y=data[1], sample_weight=sample_weight)
     x = checks.rows(x)
     checks.not_empty(len(x))
     rng = np.random.default_rng(seed)
@@ -261,10 +267,10 @@ def _load(
         classes = np.arange(len(data.class_names))
         return data.train_images, data.train_labels, classes, data.class_names, data.name, test
     x, y = _pair("data", data)
-    y = checks.labels(y)
+    y = labels(y)
     classes = np.unique(y[~ignored(y, ignore_index)])
     if len(classes) < 2:
-        raise ValueError(f"labels must be of at least 2 classes, got {classes.tolist()}")
+        raise ValueError(f"labels must be of at least 2 classes, got {some(classes)}")
     return x, y, classes, None, "arrays", validation_data
 
 
@@ -272,6 +278,7 @@ def _pair(name: str, data: Any) -> tuple[Any, Any]:
     if not isinstance(data, (tuple, list)) or len(data) != 2:
         or_else = "a dataset or " if name == "data" else ""
         raise TypeError(f"{name} must be {or_else}a pair (X, y), got {type(data).__name__}")
+    check_index(X=data[0], y=data[1])
     return data[0], data[1]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from . import checks
 from .checks import Array
+from .labels import indices, labels
 from .loss import CrossEntropy
 from .model import LinearClassifier
 
@@ -19,18 +19,18 @@ def ignored(y: Array, ignore_index: Any) -> Array:
     """Of which rows the label is `ignore_index`, (N,) bool; of none where it is None."""
     if ignore_index is None:
         return np.zeros(len(y), bool)
-    label = checks.labels([ignore_index], "ignore_index")
-    if (label.dtype.kind == "U") != (y.dtype.kind == "U"):
+    label = labels([ignore_index], "ignore_index")
+    if y.size and (label.dtype.kind == "U") != (y.dtype.kind == "U"):
         raise TypeError(
             f"ignore_index must be a label as the others are, {y.dtype}, got {ignore_index!r}"
         )
-    where: Array = y == label
+    where: Array = indices(label, y) == 0
     return where
 
 
 def targets(model: LinearClassifier, y: Any, ignore_index: Any) -> Array:
     """The class of each label, (N,) int32, or where it is ignored that of a CrossEntropy."""
-    y = checks.labels(y)
+    y = labels(y)
     where = ignored(y, ignore_index)
     if not where.any():
         return model.encode(y)
@@ -40,7 +40,7 @@ def targets(model: LinearClassifier, y: Any, ignore_index: Any) -> Array:
 
 
 def class_weights(class_weight: Any, model: LinearClassifier, target: Array) -> Array | None:
-    """Weights (K,) from a mapping of labels, an array, or "balanced" by checked targets."""
+    """Weights (K,) by label, from an array, or "balanced" by checked targets."""
     if class_weight is None:
         return None
     n_classes = model.n_classes
@@ -56,8 +56,6 @@ def class_weights(class_weight: Any, model: LinearClassifier, target: Array) -> 
             label = model.classes[rows == 0][0].item()
             raise ValueError(f"class {label!r} has no rows to balance it by")
         class_weight = len(kept) / (n_classes * rows)
-    elif isinstance(class_weight, Mapping):
-        weights = np.ones(n_classes)
-        weights[model.encode(list(class_weight))] = list(class_weight.values())
-        class_weight = weights
+    elif hasattr(class_weight, "items"):
+        class_weight = checks.by_label("class_weight", class_weight, model.classes)
     return checks.weights("class_weight", class_weight, n_classes, "classes")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 import os
 import pickle
 import stat
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -160,6 +163,58 @@ def test_bad_rows(method):
         predict(np.zeros(784, np.float32))
 
 
+@pytest.mark.parametrize("x", [3.0, "a", None, [[1.0, 2.0]]], ids=repr)
+def test_rows_that_are_none(x):
+    model = make_model(n_features=2)
+    for call in (
+        model.predict,
+        model.predict_proba,
+        model.decision_function,
+        lambda x: model.evaluate(x, [1]),
+        lambda x: model.score(x, [1], [1.0]),
+    ):
+        with pytest.raises((TypeError, ValueError), match=r"^x must be "):
+            call(x)
+
+
+@pytest.mark.parametrize("backend", fs.available_backends())
+@pytest.mark.parametrize("n_classes", [2, 3, 40])
+def test_a_row_of_nan_is_never_right(monkeypatch, backend, n_classes):
+    """As evaluated, with weights and without, and as trained."""
+    monkeypatch.setattr("fastsoftmax.model.get_backend", lambda: fs.get_backend(backend))
+    x = np.random.default_rng(0).standard_normal((300, 5), np.float32)
+    weight = np.random.default_rng(1).standard_normal((n_classes, 5), np.float32)
+    model = LinearClassifier(weight, np.zeros(n_classes, np.float32))
+    y = model.predict(x)  # all right, were there no NaN
+    x[::3, 1], x[1::6, 2] = np.nan, np.inf
+    y[::3] = model.predict(x)[::3]  # whatever argmax makes of NaN
+    with np.errstate(all="ignore"):  # of the NumPy backend
+        wrong = np.isnan(model.predict_proba(x)).any(axis=1)
+        right = (model.predict(x) == y) & ~wrong
+        assert 100 <= wrong.sum() < 200 and right.sum() >= 100
+        plain, weighted = model.evaluate(x, y), model.evaluate(x, y, np.ones(300))
+        assert plain.accuracy == right.mean() and np.isnan(plain.loss) and np.isnan(weighted.loss)
+        assert weighted.accuracy == pytest.approx(right.mean(), abs=1e-12)
+        weights = np.arange(300) % 7
+        expected = np.average(right, weights=weights)
+        assert model.score(x, y, weights) == pytest.approx(expected, abs=1e-12)
+        kept = np.where(wrong, 0, 1)
+        clean = model.evaluate(np.ascontiguousarray(x[~wrong]), y[~wrong])
+        assert model.evaluate(x, y, kept) == pytest.approx(clean, rel=1e-6)
+
+        options = {"epochs": 1, "batch_size": 300, "init_std": 0.1, "backend": backend}
+        classes = np.unique(y)
+        start = np.random.default_rng(0).standard_normal((len(classes), 5), np.float32)
+        start = LinearClassifier(start * np.float32(0.1), np.zeros_like(start[:, 0]), classes)
+        accuracy = start.score(x, y)
+        assert 0 < accuracy < ((start.predict(x) == y).mean())
+        for more in ({}, {"sample_weight": np.ones(300)}):
+            assert fs.train((x, y), **options, **more).history.train_accuracy == [accuracy]
+        numbers = np.nan_to_num(x, posinf=0)
+        test = fs.train((numbers, y), **options, validation_data=(x, y))
+        assert test.history.test_accuracy == [test.model.score(x, y)]
+
+
 # ---- labels ----
 
 
@@ -218,12 +273,10 @@ def test_a_label_that_is_none_of_the_strings(y, wrong):
 @pytest.mark.parametrize(
     "y, got",
     [
-        ([0.5, 1.0], "float64"),
-        ([1.0], "float64"),
-        ([float("nan")], "float64"),
-        (["a", None], "object"),
-        ([b"a"], "|S1"),
-        ([{}], "object"),
+        ([0.5, 1.0], "float64; np.unique(labels, return_inverse=True)[1] makes labels of them"),
+        ([1.0], "float64; np.asarray(labels).astype(int) makes labels of them"),
+        ([b"a"], "bytes; [label.decode() for label in labels] makes labels of them"),
+        ([{}], "dict; [str(label) for label in labels] makes labels of them"),
     ],
     ids=repr,
 )
@@ -249,6 +302,11 @@ def test_as_many_labels_as_rows():
 # ---- construction ----
 
 WEIGHT, BIAS = np.zeros((3, 4), np.float32), np.zeros(3, np.float32)
+NESTED: list = []
+for _ in range(200):
+    NESTED = [NESTED]
+ENDLESS: list = []
+ENDLESS.append(ENDLESS)
 
 
 @pytest.mark.parametrize(
@@ -266,8 +324,36 @@ WEIGHT, BIAS = np.zeros((3, 4), np.float32), np.zeros(3, np.float32)
         ({"classes": [1, 2, 1]}, ValueError, r"classes must differ .*, got \[1, 2, 1\]"),
         ({"classes": ["a", "b", "a"]}, ValueError, r"differ .*, got \['a', 'b', 'a'\]"),
         ({"classes": [0.5, 1, 2]}, TypeError, "classes must be integers, .*, got float64"),
-        ({"classes": [1, None, 2]}, TypeError, "classes must be integers, .*, got object"),
+        ({"classes": [1, None, 2]}, TypeError, r"classes\[1\] is missing, None; "),
+        ({"classes": {0: "a", 1: "b", 2: "c"}}, ValueError, r"shape \(\) of type dict"),
         ({"class_names": ["a", "b"]}, ValueError, "class_names must be 3, got 2"),
+        ({"class_names": "abc"}, TypeError, "class_names must be a sequence of .*, got 'abc'"),
+        ({"class_names": b"abc"}, TypeError, "class_names must be a sequence of .*, got b'abc'"),
+        ({"class_names": 5}, TypeError, "class_names must be a sequence of strings, got 5"),
+        ({"class_names": np.array("a")}, TypeError, "class_names must be a sequence of strings"),
+        ({"class_names": {"a", "b", "c"}}, TypeError, "class_names must be a sequence of strings"),
+        ({"class_names": {0: "a"}}, TypeError, r"got a dict; \[class_names\[label\] for label in"),
+        ({"class_names": pd.Series(list("abc"))}, TypeError, "got a Series; "),
+        ({"class_names": ["a", "b", 3]}, TypeError, r"must be strings, got \('a', 'b', 3\)"),
+        ({"class_names": ["a", "b", None]}, TypeError, "class_names must be strings, got "),
+        ({"class_names": ["\ud83d\ude00", "b", "c"]}, ValueError, "class_names has a text"),
+        ({"classes": ["\ud83d\ude00", "b", "c"]}, ValueError, "classes has a text or number"),
+        ({"settings": [("a", 1)]}, TypeError, "settings must be a mapping, got list"),
+        ({"settings": {"a": object()}}, TypeError, r"settings\['a'\] must be what JSON can hold"),
+        ({"settings": {"a": {3: 1}}}, TypeError, r"settings\['a'\] must have strings as keys"),
+        ({"settings": {"a": [1, b"x"]}}, TypeError, r"settings\['a'\]\[1\] must be what JSON"),
+        (
+            {"settings": {"a": 1j}},
+            TypeError,
+            "must be what JSON can hold, got 1j",
+        ),
+        ({"settings": {"a": np.datetime64(1, "ns")}}, TypeError, "must be what JSON can hold"),
+        ({"settings": {"a": {1, 2}}}, TypeError, "must be what JSON can hold"),
+        ({"settings": {"a": 10**5000}}, ValueError, r"settings\['a'\] has a text or number"),
+        ({"settings": {"a": "\ud83d\ude00"}}, ValueError, r"settings\['a'\] has a text or num"),
+        ({"settings": {"\ud83d\ude00": 1}}, ValueError, "settings has a text or number"),
+        ({"settings": {"a": NESTED}}, ValueError, "nested too deeply: settings may be 100 deep"),
+        ({"settings": {"a": ENDLESS}}, ValueError, "nested too deeply: settings may be 100 deep"),
         ({"scale": float("nan")}, ValueError, "scale must be finite in float32, got nan"),
         ({"scale": "1/255"}, TypeError, "scale must be a number, got '1/255'"),
     ],
@@ -284,6 +370,118 @@ def test_attributes():
     assert model.class_names == ("x", "y", "z")
     assert model.settings == {"lr": 0.1}
     assert repr(model) == "LinearClassifier(n_features=4, n_classes=3)"
+
+
+# ---- what is assigned afterwards ----
+
+
+@pytest.mark.parametrize(
+    "name, value, error, message",
+    [
+        ("weight", WEIGHT.astype(np.float64), TypeError, "weight must be .*, got float64"),
+        ("weight", WEIGHT.astype(">f4"), TypeError, "weight must be .*, got >f4"),
+        ("weight", WEIGHT.tolist(), TypeError, "weight must be .*, got list"),
+        ("weight", np.asfortranarray(WEIGHT), ValueError, "weight must be C-contiguous"),
+        ("weight", WEIGHT[:, [3, 1, 0, 2]], ValueError, "weight must be C-contiguous"),
+        ("weight", WEIGHT[0], ValueError, "weight must have 3 classes as the model has"),
+        ("weight", WEIGHT[:2], ValueError, r"weight must have 3 classes .* \(2, 4\)"),
+        ("weight", BIAS, ValueError, r"weight must be \(K, D\), got shape \(3,\)"),
+        ("weight", WEIGHT[:, :0].copy(), ValueError, r"D >= 1, got shape \(3, 0\)"),
+        ("weight", None, TypeError, "weight must be an array of float32, got NoneType"),
+        ("bias", np.zeros(6, np.float32)[::2], ValueError, "bias must be C-contiguous"),
+        ("bias", BIAS[:2], ValueError, "bias must have 3 classes as the model has, got shape"),
+        ("bias", 0.0, TypeError, "bias must be an array of float32, got float"),
+        ("classes", [1, 2], ValueError, r"classes must have shape \(3,\), got \(2,\)"),
+        ("classes", [1, 2, 1], ValueError, "classes must differ from each other"),
+        ("classes", [0, "a", 2.5], TypeError, "classes must be of one kind"),
+        ("class_names", "abc", TypeError, "class_names must be a sequence of strings"),
+        ("class_names", ["a"], ValueError, "class_names must be 3, got 1"),
+        ("scale", float("inf"), ValueError, "scale must be finite"),
+        ("scale", "big", TypeError, "scale must be a number"),
+        ("settings", {"a": object()}, TypeError, "must be what JSON can hold"),
+        ("settings", 5, TypeError, "settings must be a mapping, got int"),
+        ("n_classes", 5, AttributeError, "n_classes"),
+    ],
+)
+def test_what_is_assigned_is_checked(name, value, error, message):
+    model = full_model()
+    before = vars(model).copy()
+    with pytest.raises(error, match=message):
+        setattr(model, name, value)
+    assert vars(model) == before
+
+
+def test_what_is_assigned_is_saved(tmp_path):
+    model = full_model()
+    model.weight = np.ascontiguousarray(model.weight[:, [2, 1, 0]])
+    model.bias = model.bias[::-1].copy()
+    model.classes = np.array([9, 7, 8], ">i2")
+    model.class_names = np.array(["x", "y", "z"])
+    model.scale = np.float32(0.1)
+    model.settings = {"shape": (28, 28), "lr": np.array([0.1, 0.2]), "seed": np.uint64(2**63)}
+    assert model.class_names == ("x", "y", "z")
+    assert type(model.scale) is float
+    assert model.settings == {"shape": [28, 28], "lr": [0.1, 0.2], "seed": 2**63}
+    model.save(tmp_path / "m")
+    assert same(LinearClassifier.load(tmp_path / "m"), model)
+    model.class_names = model.settings = model.classes = None
+    assert (model.class_names, model.settings, model.classes.tolist()) == (None, {}, [0, 1, 2])
+    model.weight = np.ones((3, 9), np.float32)  # other features
+    assert model.n_features == 9
+
+
+def test_a_model_shares_its_parameters_and_nothing_else():
+    weight, bias, classes, settings = WEIGHT.copy(), BIAS.copy(), np.arange(3), {"a": [1]}
+    model = LinearClassifier(weight, bias, classes, settings=settings)
+    assert model.weight is weight and model.bias is bias
+    classes[0] = 7
+    settings["a"].append(2)
+    assert model.classes.tolist() == [0, 1, 2] and model.settings == {"a": [1]}
+    with pytest.raises(ValueError, match="read-only"):
+        model.classes[0] = 7
+    assert model.predict(np.zeros((2, 4), np.float32)).flags.writeable
+
+
+CHANGES = {
+    "the shape of the weight": lambda m: m.weight.resize((4, 3), refcheck=False),
+    "the number of classes": lambda m: m.bias.resize(5, refcheck=False),
+    "equal classes": lambda m: (m.classes.setflags(write=True), m.classes.fill("b")),
+    "a setting that is none": lambda m: m.settings.update(a=object()),
+    "a key that is none": lambda m: m.settings.update({3: 1}),
+    "settings in themselves": lambda m: m.settings.update(a=m.settings),
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("case", CHANGES)
+def test_what_is_changed_in_place_is_checked_before_anything_is_written(tmp_path, case):
+    full_model().save(tmp_path / "m")
+    before = (tmp_path / "m").read_bytes()
+    weight = np.arange(12, dtype=np.float32).reshape(3, 4).copy()
+    model = LinearClassifier(weight, np.zeros(3, np.float32), list("abc"))
+    CHANGES[case](model)
+    with pytest.raises((TypeError, ValueError)):
+        model.save(tmp_path / "m")
+    assert os.listdir(tmp_path) == ["m"] and (tmp_path / "m").read_bytes() == before
+
+
+def test_settings_changed_in_place_are_as_the_file_has_them(tmp_path):
+    model = full_model()
+    model.settings.update(shape=(28, 28), rate=np.float32(0.5), of={"a": (np.int8(1),)})
+    model.save(tmp_path / "m")
+    assert model.settings["shape"] == [28, 28] and model.settings["of"] == {"a": [1]}
+    assert same(LinearClassifier.load(tmp_path / "m"), model)
+
+
+def test_copies_and_pickles_are_models(tmp_path):
+    for other in (copy.copy(full_model()), copy.deepcopy(full_model()), pickled(full_model())):
+        assert same(other, full_model())
+        with pytest.raises(ValueError, match="weight must be C-contiguous"):
+            other.weight = np.asfortranarray(other.weight)
+
+
+def pickled(model):
+    return pickle.loads(pickle.dumps(model))
 
 
 # ---- the file ----
@@ -353,6 +551,66 @@ def test_numpy_scalars_in_settings_become_pythons(tmp_path):
     assert loaded == {"seed": 3, "lr": [0.5], "shuffle": True}
 
 
+ODD = {
+    "odd names": {"class_names": ['"', "a\0", "\ud800", "\n\\", "\U0001f600", "", "null"]},
+    "odd classes": {"classes": ['"', "a\0b", "\ud800", "\n\\", "\U0001f600", "", "null"]},
+    "wide strings": {"classes": np.array(list("abcdefg"), "<U50")},
+    "bytes of another order": {"classes": np.arange(7).astype(">u2")},
+    "numbers at the edges": {
+        "settings": {"a": 5e-324, "b": -0.0, "c": float("inf"), "d": 10**4000, "e": 2**63},
+        "scale": 5e-324,
+    },
+    "subclasses": {"settings": {np.str_("a"): np.float64(0.1), "b": np.longdouble(0.1)}},
+    "empty things": {"settings": {"": {}, "a": [], "b": "", "c": ((),)}},
+    "90 deep": {"settings": {"a": functools.reduce(lambda inner, _: [inner], range(90), 1)}},
+    "arrays": {"settings": {"a": np.eye(2), "b": np.array("x"), "c": np.array([True])}},
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_round_trip_of_odd_things(tmp_path, case):
+    model = make_model(**ODD[case])
+    model.save(tmp_path / "m")
+    loaded = LinearClassifier.load(tmp_path / "m")
+    assert same(loaded, model)
+    assert loaded.classes.dtype == model.classes.dtype
+    assert repr(loaded.settings) == repr(model.settings)
+
+
+def test_nan_in_settings(tmp_path):
+    make_model(settings={"best": float("nan")}).save(tmp_path / "m")
+    assert np.isnan(LinearClassifier.load(tmp_path / "m").settings["best"])
+
+
+def test_a_file_of_before_classes_had_a_type(tmp_path):
+    write(tmp_path / "m", classes="[7, 5, 9]", settings='{"lr": [0.1], "seed": null}')
+    loaded = LinearClassifier.load(tmp_path / "m")
+    assert loaded.classes.tolist() == [7, 5, 9] and loaded.classes.dtype == np.int64
+    assert loaded.settings == {"lr": [0.1], "seed": None}
+
+
+def test_a_header_that_safetensors_would_not_read(tmp_path, monkeypatch):
+    full_model().save(tmp_path / "m")
+    before = (tmp_path / "m").read_bytes()
+    n = int.from_bytes(before[:8], "little")
+    monkeypatch.setattr("fastsoftmax.model._MAX_HEADER", n)
+    full_model().save(tmp_path / "m")
+    monkeypatch.setattr("fastsoftmax.model._MAX_HEADER", n - 8)
+    with pytest.raises(ValueError, match=r"must take at most [\d,]+ bytes, got [\d,]+"):
+        full_model().save(tmp_path / "m")
+    assert (tmp_path / "m").read_bytes() == before
+
+
+def test_one_model_is_the_same_bytes_each_time(tmp_path):
+    files = []
+    for i in range(20):  # a map of 7 keys is in one order by chance alone
+        full_model().save(tmp_path / f"{i}")
+        files.append((tmp_path / f"{i}").read_bytes())
+    LinearClassifier.load(tmp_path / "0").save(tmp_path / "again")
+    assert set(files) == {(tmp_path / "again").read_bytes()}
+    assert int.from_bytes(files[0][:8], "little") % 8 == 0  # so the tensors are aligned
+
+
 def test_a_loaded_model_can_be_trained_on_and_saved_in_its_own_place(tmp_path):
     make_model(n_features=5).save(tmp_path / "m")
     model = LinearClassifier.load(tmp_path / "m")
@@ -404,8 +662,10 @@ def test_a_save_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch, wher
 def test_settings_that_json_cannot_hold_leave_the_old_file_alone(tmp_path):
     full_model().save(tmp_path / "m")
     before = (tmp_path / "m").read_bytes()
-    with pytest.raises(TypeError, match="settings must be JSON serializable, got <object"):
-        make_model(settings={"seed": object()}).save(tmp_path / "m")
+    model = make_model()
+    model.settings["seed"] = object()
+    with pytest.raises(TypeError, match=r"settings\['seed'\] must be what JSON can hold, got"):
+        model.save(tmp_path / "m")
     assert os.listdir(tmp_path) == ["m"]
     assert (tmp_path / "m").read_bytes() == before
 
@@ -504,14 +764,27 @@ BAD_FILES = {
     "classes not JSON": ({"classes": "[0, 1,"}, "Expecting value"),
     "classes repeat": ({"classes": "[0, 1, 1]"}, "classes must differ"),
     "two classes": ({"classes": "[0, 1]"}, "classes must have shape"),
-    "classes a dict": ({"classes": '{"a": 1}'}, "classes must be integers"),
+    "classes a dict": ({"classes": '{"a": 1}'}, "classes must be one-dimensional"),
+    "classes of all kinds": ({"classes": '[0, "a", 2.5]'}, "classes must be of one kind"),
+    "classes too large": ({"classes": f"[{2**64}, 1, 2]"}, "classes must fit into int64"),
+    "classes of bytes": ({"classes_dtype": "S1"}, r"its classes_dtype is 'S1'"),
+    "classes that do not fit": (
+        {"classes": "[0, 1, 256]", "classes_dtype": "uint8"}, "its classes do not fit into uint8",
+    ),
+    "classes of no type": ({"classes_dtype": "integers"}, "integers"),
+    "strings as integers": (
+        {"classes": '["0", "1", "2"]', "classes_dtype": "int8"}, "its classes are <U1",
+    ),
     "classes of floats": ({"classes": "[0.5, 1, 2]"}, "classes must be integers, booleans or st"),
     "two names": ({"class_names": '["a", "b"]'}, "class_names must be 3, got 2"),
-    "names a number": ({"class_names": "5"}, "not iterable"),
+    "names a number": ({"class_names": "5"}, "class_names must be a sequence of strings"),
+    "names a word": ({"class_names": '"abc"'}, "class_names must be a sequence of strings"),
+    "names a dict": ({"class_names": '{"a": 0, "b": 1, "c": 2}'}, "class_names must be a seq"),
     "scale NaN": ({"scale": "NaN"}, "scale must be finite"),
     "scale a word": ({"scale": '"big"'}, "scale must be a number"),
-    "settings a list": ({"settings": "[1]"}, "settings|dictionary"),
-}
+    "scale of 400 digits": ({"scale": "9" * 400}, ""),
+    "settings a list": ({"settings": "[1]"}, "settings must be a mapping, got list"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", BAD_FILES)

@@ -415,6 +415,36 @@ def test_the_state_is_a_copy():
     assert not state["velocity_weight"].any() and sgd.velocity.started
 
 
+def test_the_state_is_what_is_held_or_an_error(tmp_path):
+    x, target, weight, bias = problem()
+    sgd = sgd_of(weight, bias, momentum=0.9)
+    sgd.step(x, target)
+    sgd.velocity = fs.Velocity(sgd.velocity.weight[::-1].copy(), sgd.velocity.bias, True)
+    np.savez(tmp_path / "state.npz", **sgd.state_dict())
+    other = sgd_of(sgd.weight, sgd.bias)
+    other.load_state_dict(np.load(tmp_path / "state.npz"))
+    assert other.velocity.weight.tobytes() == sgd.velocity.weight.tobytes()
+    good = sgd.velocity
+    for velocity, error, message in (
+        (None, TypeError, "momentum=0.9 needs a Velocity"),
+        (fs.Velocity(good.weight[:, 1:].copy(), good.bias), ValueError, "must have shape"),
+        (fs.Velocity(np.asfortranarray(good.weight), good.bias), ValueError, "C-contiguous"),
+        (fs.Velocity(good.weight.astype(float), good.bias), TypeError, "got float64"),
+    ):
+        sgd.velocity = velocity
+        with pytest.raises(error, match=message):
+            sgd.state_dict()
+
+
+def test_what_is_no_state(tmp_path):
+    sgd = sgd_of(WEIGHT, BIAS)
+    np.savez(tmp_path / "state.npz", momentum=0.0)
+    with pytest.raises(ValueError, match=r"^the state has no 'lr'$"):
+        sgd.load_state_dict(np.load(tmp_path / "state.npz"))
+    with pytest.raises(TypeError, match="state must be what state_dict gives, got int"):
+        sgd.load_state_dict(5)
+
+
 def test_it_shows_its_settings():
     assert repr(fs.SGD(WEIGHT.copy(), BIAS.copy(), lr=0.5)) == (
         "SGD(lr=0.5, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0, "

@@ -501,7 +501,7 @@ BAD = {
     "y of floats": ({"data": (X, Y / 2)}, TypeError, "integers, booleans or strings, got float64"),
     "y with a gap": (
         {"data": (X, np.array(["a", None] * 250))}, TypeError,
-        "labels must be integers, booleans or strings, got object",
+        "labels[1] is missing, None; with keep = pandas.notna(labels)",
     ),
     "validation array": (
         {"validation_data": X}, TypeError, "validation_data must be a pair (X, y), got ndarray",

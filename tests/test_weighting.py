@@ -206,7 +206,7 @@ BAD = {
     "class_weight NaN": (
         {"class_weight": {0: np.nan}},
         V,
-        "class_weight must be finite in float32",
+        "class_weight[0] must be finite in float32, got nan",
     ),
     "class_weight short": (
         {"class_weight": [1, 2, 3]},
@@ -220,8 +220,8 @@ BAD = {
     ),
     "class_weight words": (
         {"class_weight": {0: "a"}},
-        V,
-        "could not convert string to float: 'a'",
+        T,
+        "class_weight[0] must be a number, got 'a'",
     ),
     "class_weight a word": (
         {"class_weight": "auto"},

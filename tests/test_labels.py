@@ -1,0 +1,484 @@
+"""Labels as people have them: compared exactly, put by label, or refused with what mends them."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import fastsoftmax as fs
+from fastsoftmax import LinearClassifier
+from fastsoftmax.labels import indices, labels
+
+N, D = 60, 4
+X = np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
+Y = np.random.default_rng(1).integers(0, 3, N)
+
+
+def train(y, **options):
+    return fs.train((X, y), epochs=2, **options).model
+
+
+# ---- integers of any type ----
+
+BIG = {
+    "beside 2**62": np.array([2**62, 2**62 + 1, 2**62 + 2], np.uint64),
+    "beyond int64": np.array([1, 2**63, 2**63 + 1], np.uint64),
+    "the last two": np.array([0, 2**64 - 2, 2**64 - 1], np.uint64),
+    "negative": np.array([-(2**63), -(2**63) + 1, 2**63 - 1], np.int64),
+    "bytes": np.array([-128, 0, 127], np.int8),
+    "other byte order": np.array([-2, 1, 2**40], ">i8"),
+    "objects": np.array([2**53, 2**53 + 1, 2**53 + 2], object),
+}
+
+
+@pytest.mark.parametrize("case", BIG)
+def test_any_integers_can_be_trained_saved_and_scored(case, tmp_path):
+    names = BIG[case]
+    model = train(names[Y])
+    assert model.classes.tolist() == names.tolist()
+    model.save(tmp_path / "m")
+    loaded = LinearClassifier.load(tmp_path / "m")
+    assert loaded.classes.dtype == model.classes.dtype
+    for each in (model, loaded):
+        for y in (names[Y], names[Y].tolist(), names.astype(object)[Y]):
+            assert each.encode(y).tolist() == Y.tolist()
+        assert each.predict(X).tolist() == names[each.decision_function(X).argmax(1)].tolist()
+
+
+def test_labels_of_two_types_are_the_same_integers():
+    big = np.array([2**62, 2**62 + 1, 2**62 + 2], np.uint64)
+    assert train(big[Y]).encode(big[Y].astype(np.int64)).tolist() == Y.tolist()
+    assert train(big.astype(np.int64)[Y]).encode(big[Y]).tolist() == Y.tolist()
+
+
+TYPES = [np.int8, np.uint8, np.int16, np.uint32, np.int64, np.uint64, bool]
+
+
+@pytest.mark.parametrize("of_classes", TYPES)
+@pytest.mark.parametrize("of_labels", TYPES)
+def test_the_place_of_each_label_is_that_of_python(of_classes, of_labels):
+    """All edges of both types, and what wraps around to an edge in the other."""
+
+    def edges(dtype, i):
+        if dtype is bool:
+            return [i == 1, i != 1]
+        limits = np.iinfo(dtype)
+        near = {limits.min, limits.min + 1, limits.max - 1, limits.max, 0, 1, 127, 128, 255, -1}
+        return sorted((n for n in near if limits.min <= n <= limits.max), key=lambda n: n * i)
+
+    for i in (1, -1):
+        classes, y = edges(of_classes, i), edges(of_labels, -i)
+        expected = [classes.index(label) if label in classes else -1 for label in y]
+        got = indices(np.array(classes, of_classes), np.array(y, of_labels))
+        assert got.tolist() == expected
+
+
+def test_ignore_index_is_compared_exactly():
+    y = np.array([2**62, 2**62 + 1, 2**62 + 2], np.uint64)[Y]
+    model = train(y, ignore_index=2**62 + 1)
+    assert model.classes.tolist() == [2**62, 2**62 + 2]
+    model = train(np.array([0, 1, 2**64 - 1], np.uint64)[Y], ignore_index=-1)
+    assert model.classes.tolist() == [0, 1, 2**64 - 1]
+
+
+def test_booleans_are_the_integers_0_and_1():
+    model = train(Y > 0)
+    assert model.score(X, (Y > 0).astype(int)) == model.score(X, Y > 0)
+    with pytest.raises(ValueError, match=r"label 2 is none of the classes \[False, True\]"):
+        model.encode(Y)
+    assert labels([True, 2, 0]).tolist() == [1, 2, 0]
+    assert train(Y % 2).encode([True, False]).tolist() == [1, 0]
+
+
+def test_a_string_is_no_number():
+    with pytest.raises(ValueError, match=r"label '1' is none of the classes \[0, 1, 2\]"):
+        train(Y).encode(["1"])
+    with pytest.raises(ValueError, match=r"label 1 is none of the classes \['0', '1', '2'\]"):
+        train(Y.astype(str)).encode([1])
+
+
+def test_many_classes_are_not_all_named():
+    model = LinearClassifier(np.zeros((1000, 2), np.float32), np.zeros(1000, np.float32))
+    with pytest.raises(ValueError, match=r"classes \[0, 1, .*, 19\] and 980 more$"):
+        model.encode([1000])
+
+
+# ---- what works ----
+
+
+class Color(str, enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Digit(enum.IntEnum):
+    ONE = 1
+    TWO = 2
+
+
+WORKS = {
+    "objects": (np.array(["b", "a"], object), ["b", "a"]),
+    "NumPy's strings in a list": ([np.str_("b"), "a"], ["b", "a"]),
+    "NumPy's integers in a list": ([np.uint64(7), np.int64(2**53 + 1)], [7, 2**53 + 1]),
+    "booleans in objects": (np.array([True, np.False_], object), [True, False]),
+    "strings that are enumerated": ([Color.RED, Color.BLUE], ["red", "blue"]),
+    "integers that are enumerated": ([Digit.TWO, Digit.ONE], [2, 1]),
+    "a range": (range(3, 6), [3, 4, 5]),
+    "tensor": (torch.tensor([3, 1]), [3, 1]),
+    "tensors in a list": ([torch.tensor(3), torch.tensor(1)], [3, 1]),
+    "pandas str": (pd.Series(["b", "a"]), ["b", "a"]),
+    "pandas string": (pd.Series(["b", "a"], dtype="string"), ["b", "a"]),
+    "pandas category": (pd.Series(["b", "a"], dtype="category"), ["b", "a"]),
+    "pandas category of integers": (pd.Series([5, 3], dtype="category"), [5, 3]),
+    "pandas Int64": (pd.Series([5, 2**62 + 1], dtype="Int64"), [5, 2**62 + 1]),
+    "pandas UInt64": (pd.Series([5, 2**63 + 1], dtype="UInt64"), [5, 2**63 + 1]),
+    "pandas boolean": (pd.Series([True, False], dtype="boolean"), [True, False]),
+    "pandas Categorical": (pd.Categorical(["b", "a"]), ["b", "a"]),
+    "pandas Index": (pd.Index([4, 2]), [4, 2]),
+    "nothing masked": (np.ma.array([4, 2]), [4, 2]),
+    "lone surrogates, as of file names": (["a\udcff", "b"], ["a\udcff", "b"]),
+    "nothing": ([], []),
+    "a NUL within": (["a\0b", "a"], ["a\0b", "a"]),
+}
+if hasattr(np.dtypes, "StringDType"):
+    WORKS["StringDType"] = (np.array(["b", "a"], np.dtypes.StringDType()), ["b", "a"])
+
+
+@pytest.mark.parametrize("case", WORKS)
+def test_labels_that_work(case):
+    given, expected = WORKS[case]
+    got = labels(given)
+    assert got.tolist() == expected
+    assert got.dtype.kind in "biuU" and got.dtype.isnative
+
+
+@pytest.mark.parametrize("case", [case for case in WORKS if case != "nothing"])
+def test_a_model_of_labels_that_work_is_saved_and_scored(case, tmp_path):
+    given, expected = WORKS[case]
+    index = np.arange(N) % len(expected)
+    if isinstance(given, (list, range)):
+        y = [given[k] for k in index]
+    else:
+        y = given.take(torch.tensor(index) if isinstance(given, torch.Tensor) else index)
+    model = train(y)
+    model.save(tmp_path / "m")
+    loaded = LinearClassifier.load(tmp_path / "m")
+    assert loaded.classes.dtype == model.classes.dtype
+    assert sorted(loaded.classes.tolist()) == sorted(expected)
+    assert loaded.score(X, y) == model.score(X, y)
+
+
+# ---- what does not, with the line that mends it ----
+
+# what is given, what is said, the line, and what it gives
+MENDED = {
+    "whole floats": (
+        [1.0, 2.0],
+        "got float64",
+        "np.asarray(labels).astype(int)",
+        [1, 2],
+    ),
+    "whole float32": (
+        np.array([1, 2], np.float32),
+        "got float32",
+        "np.asarray(labels).astype(int)",
+        [1, 2],
+    ),
+    "pandas Float64": (
+        pd.Series([1.0, 2.0], dtype="Float64"),
+        "got float64",
+        "np.asarray(labels).astype(int)",
+        [1, 2],
+    ),
+    "integers and floats": (
+        [0, 2.5],
+        "got float64",
+        "np.unique(labels, return_inverse=True)[1]",
+        [0, 1],
+    ),
+    "floats": (
+        np.array([0.5, np.inf, 1e300]),
+        "got float64",
+        "np.unique(labels, return_inverse=True)[1]",
+        [0, 2, 1],
+    ),
+    "mixed": (
+        [0, "a", 2.5],
+        "got float and int and str",
+        "[str(label) for label in labels]",
+        ["0", "a", "2.5"],
+    ),
+    "mixed in objects": (
+        np.array([0, "a"], object),
+        "got int and str",
+        "[str(label) for label in labels]",
+        ["0", "a"],
+    ),
+    "a boolean and a string": (
+        [True, "a"],
+        "got bool and str",
+        "[str(label) for label in labels]",
+        ["True", "a"],
+    ),
+    "a NUL at the end": (
+        ["b", "a\0"],
+        "labels[1] is 'a\\x00', and NumPy's strings lose a NUL at their end",
+        '[label.rstrip("\\0") for label in labels]',
+        ["b", "a"],
+    ),
+    "bytes": ([b"a", b"b"], "got bytes", "[label.decode() for label in labels]", ["a", "b"]),
+    "an array of bytes": (
+        np.array(["\u00e4".encode(), b"b"]),
+        "got |S2",
+        "[label.decode() for label in labels]",
+        ["\u00e4", "b"],
+    ),
+    "dates": (
+        np.array(["2024-01-02", "2024-01-01"], "M8[D]"),
+        "got datetime64[D]",
+        "np.asarray(labels).astype(str)",
+        ["2024-01-02", "2024-01-01"],
+    ),
+    "dates of pandas": (
+        pd.Series(pd.to_datetime(["2024-01-02", "2024-01-01"])),
+        "got datetime64",
+        "np.asarray(labels).astype(str)",
+        None,
+    ),
+    "dates of Python": (
+        [datetime.date(2024, 1, 2)],
+        "got date",
+        "[str(label) for label in labels]",
+        ["2024-01-02"],
+    ),
+    "NumPy's dates in a list": (
+        [np.datetime64("2024-01-02", "ns")],
+        "got datetime64",
+        "[str(label) for label in labels]",
+        None,
+    ),
+    "too large": (
+        [-1, 2**63],
+        "labels must fit into int64, or all into uint64",
+        "[str(label) for label in labels]",
+        ["-1", str(2**63)],
+    ),
+    "a column": (
+        np.array([[1], [2]]),
+        "got shape (2, 1)",
+        "np.asarray(labels).ravel()",
+        [1, 2],
+    ),
+    "a column of a list": ([["a"], ["b"]], "(2, 1)", "np.asarray(labels).ravel()", ["a", "b"]),
+    "a frame": (pd.DataFrame({"y": [1, 2]}), "(2, 1)", "np.asarray(labels).ravel()", [1, 2]),
+    "one-hot": (
+        np.eye(3)[[2, 0]],
+        "got shape (2, 3)",
+        "np.asarray(labels).argmax(axis=1)",
+        [2, 0],
+    ),
+    "None": (
+        ["a", None],
+        "labels[1] is missing, None",
+        "keep = pandas.notna(labels)",
+        None,
+    ),
+    "NaN": ([1, float("nan")], "labels[1] is missing, nan", "keep = pandas.notna(labels)", None),
+    "NaN among strings": (["a", np.nan], "labels[1] is missing", "pandas.notna(labels)", None),
+    "NaN in an array": (np.array([np.nan, 1]), "labels[0] is missing", "pandas.notna", None),
+    "NA in Int64": (pd.Series([1, None], dtype="Int64"), "labels[1] is missing", "notna", None),
+    "NA in string": (pd.Series(["a", None], dtype="string"), "labels[1] is missing", "notn", None),
+    "NA in str": (pd.Series(["a", None]), "labels[1] is missing", "pandas.notna", None),
+    "NA in a category": (
+        pd.Series(["a", None], dtype="category"), "labels[1] is missing", "pandas.notna", None,
+    ),
+    "NA in boolean": (
+        pd.Series([True, None], dtype="boolean"), "labels[1] is missing, <NA>", "notna", None,
+    ),
+    "NaT in objects": ([pd.NaT, "a"], "labels[0] is missing, NaT", "pandas.notna(labels)", None),
+    "masked": (
+        np.ma.array([1, 2], mask=[False, True]), "labels[1] is masked", "~labels.mask", None,
+    ),
+    "a number": (3, "one-dimensional, got shape () of type int", "a list", None),
+    "a word": ("abc", "one-dimensional, got shape () of type str", "a list", None),
+    "a set": ({1, 2}, "one-dimensional, got shape () of type set", "a list", None),
+    "ragged": ([1, [2, 3]], "labels must be of one kind, got int and list", "str(label)", None),
+    "dicts": ([{}], "labels must be integers, booleans or strings, got dict", "str(label)", None),
+    "complex": ([1j], "got complex", "str(label)", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MENDED)
+def test_labels_that_are_refused_with_the_line_that_mends_them(case):
+    given, said, line, mended = MENDED[case]
+    with pytest.raises((TypeError, ValueError)) as error:
+        labels(given)
+    message = str(error.value)
+    assert message.startswith("labels") and said in message and line in message
+    if mended is not None:
+        assert labels(eval(line, {"np": np, "labels": given})).tolist() == mended
+
+
+@pytest.mark.parametrize("y", [pd.Series(["a", None, "b"] * 20), np.array([1, np.nan, 2] * 20)])
+def test_the_line_about_missing_labels(y):
+    with pytest.raises(TypeError, match=re.escape("keep = pandas.notna(labels)")):
+        train(y)
+    keep = pd.notna(y)
+    kept = y[keep]
+    if kept.dtype == np.float64:
+        with pytest.raises(TypeError, match=re.escape("np.asarray(labels).astype(int)")):
+            fs.train((X[keep], kept), epochs=1)
+        kept = np.asarray(kept).astype(int)
+    assert len(fs.train((X[keep], kept), epochs=1).model.classes) == 2
+
+
+def test_the_line_about_masked_labels():
+    y = np.ma.array(Y, mask=np.arange(N) < 5)
+    with pytest.raises(TypeError, match=r"labels\[0\] is masked"):
+        train(y)
+    keep = ~y.mask
+    fs.train((X[keep], y[keep].data), epochs=1)
+
+
+def test_everything_that_takes_labels_refuses_them_alike():
+    model, mixed = train(Y), [0, "a", 2.5] * (N // 3)
+    for take in (
+        train,
+        model.encode,
+        lambda y: model.evaluate(X, y),
+        lambda y: model.score(X, y),
+        lambda y: train(Y, validation_data=(X, y)),
+    ):
+        with pytest.raises(TypeError, match="labels must be of one kind"):
+            take(mixed)
+    with pytest.raises(TypeError, match="classes must be of one kind, got float and int and str"):
+        LinearClassifier(model.weight, model.bias, [0, "a", 2.5])
+    with pytest.raises(TypeError, match="ignore_index must be integers, booleans or strings"):
+        train(Y, ignore_index=b"a")
+
+
+# ---- weights by label ----
+
+COUNTS = pd.Series(["b"] * 30 + ["c"] * 20 + ["a"] * 10).value_counts()
+
+
+def test_a_series_of_class_weights_is_by_label():
+    y = np.array(["a"] * 10 + ["b"] * 30 + ["c"] * 20)
+    series = 1 / COUNTS
+    assert series.index.tolist() == ["b", "c", "a"]
+    model = train(y, class_weight=series)
+    assert model.settings["class_weight"] == pytest.approx([1 / 10, 1 / 30, 1 / 20])
+    assert model.settings == train(y, class_weight=series.to_dict()).settings
+    part = train(y, class_weight=pd.Series({"c": 5}))
+    assert part.settings["class_weight"] == [1, 1, 5]
+
+
+def test_a_series_of_class_weights_in_functions_is_by_class():
+    order = pd.Series([5.0, 0.5, 2.0], index=[2, 0, 1])
+    array = [0.5, 2.0, 5.0]
+    weight, logits = np.zeros((3, D), np.float32), X[:, :3].copy()
+    for given in (order, order.to_dict(), {np.int64(k): v for k, v in order.items()}):
+        same = fs.cross_entropy(logits, Y, array)
+        assert fs.cross_entropy(logits, Y, given) == same
+        assert fs.nll_loss(logits, Y, given) == fs.nll_loss(logits, Y, array)
+        for f in (fs.linear_cross_entropy, fs.linear_cross_entropy_grad):
+            a, b = f(X, weight, Y, weight=given), f(X, weight, Y, weight=array)
+            assert str(a) == str(b)
+        stepped = []
+        for class_weight in (given, array):
+            w, b = weight.copy(), np.zeros(3, np.float32)
+            sgd = fs.SGD(w, b, lr=0.5)
+            sgd.step(X, Y, class_weight=class_weight)
+            fs.sgd_step(X, Y, w, b, lr=0.5, class_weight=class_weight)
+            stepped.append(w.tobytes() + b.tobytes())
+        assert stepped[0] == stepped[1]
+
+
+WRONG_KEYS = {
+    "a string": ({0: 1, "1": 2}, ValueError, "label '1' is none of the classes [0, 1, 2]"),
+    "a string of NumPy": ({np.str_("1"): 2}, ValueError, "is none of the classes [0, 1, 2]"),
+    "a float": ({0: 1, 1.0: 2}, TypeError, "class_weight has the key 1.0, which is no label"),
+    "None": ({None: 1}, TypeError, "class_weight has the key None, which is no label"),
+    "a tuple": ({(0, 1): 1}, TypeError, "class_weight has the key (0, 1), which is no label"),
+    "of no class": ({3: 1}, ValueError, "class_weight's label 3 is none of the classes [0, 1, 2]"),
+    "twice": (
+        pd.Series([1, 2], index=[0, 0]), ValueError, "class_weight has the label 0 twice",
+    ),
+    "twice, as a tensor": (
+        {1: 2, torch.tensor(1): 3}, ValueError, "class_weight has the label tensor(1) twice",
+    ),
+    "of strings": (
+        1 / COUNTS,
+        ValueError,
+        "class_weight's label 'b' is none of the classes [0, 1, 2]; class_weight.to_numpy() has",
+    ),
+    "a weight that is none": ({1: "a"}, TypeError, "class_weight[1] must be a number, got 'a'"),
+    "a frame": (pd.DataFrame({0: [1, 2]}), TypeError, "class_weight[0] must be a number"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG_KEYS)
+def test_a_wrong_key_is_named_as_it_is(case):
+    given, error, message = WRONG_KEYS[case]
+    with pytest.raises(error, match=re.escape(message)):
+        train(Y, class_weight=given)
+    with pytest.raises(error, match=re.escape(message)):
+        fs.sgd_step(X, Y, np.zeros((3, D), np.float32), BIAS.copy(), lr=0.1, class_weight=given)
+
+
+BIAS = np.zeros(3, np.float32)
+
+
+def test_keys_that_are_the_same_label():
+    expected = [1.0, 2.0, 1.0]
+    for key in (1, np.int8(1), np.uint64(1), True, np.True_, torch.tensor(1)):
+        assert train(Y, class_weight={key: 2}).settings["class_weight"] == expected
+    big = np.array([2**62, 2**62 + 1, 2**62 + 2], np.uint64)
+    assert train(big[Y], class_weight={2**62 + 1: 2}).settings["class_weight"] == expected
+
+
+# ---- rows by position, and never by two indices ----
+
+
+def test_pandas_objects_of_one_index_are_taken_as_they_are():
+    order = np.random.default_rng(2).permutation(N)
+    y, weights = pd.Series(Y, index=order), pd.Series(np.arange(1.0, N + 1), index=order)
+    model, plain = train(y, sample_weight=weights), train(Y, sample_weight=weights.to_numpy())
+    assert model.weight.tobytes() == plain.weight.tobytes()
+    assert model.evaluate(X, y, weights) == plain.evaluate(X, Y, weights.to_numpy())
+    # where one alone has an index, rows go by position as in NumPy
+    assert train(y).weight.tobytes() == train(Y).weight.tobytes()
+
+
+def test_pandas_objects_of_two_indices_are_refused():
+    order = np.random.default_rng(2).permutation(N)
+    x, y, other = pd.DataFrame(X), pd.Series(Y), pd.Series(np.ones(N), index=order)
+    w, b = np.zeros((3, D), np.float32), np.zeros(3, np.float32)
+    model = train(Y)
+    for call, name, first in (
+        (lambda: train(y, sample_weight=other), "sample_weight", "y"),
+        (lambda: fs.train((x, Y), sample_weight=other), "sample_weight", "X"),
+        (lambda: fs.train((x, y[order])), "y", "X"),
+        (lambda: train(Y, validation_data=(x, y[order])), "y", "X"),
+        (lambda: model.evaluate(X, y, other), "sample_weight", "y"),
+        (lambda: model.score(x, y[order]), "y", "x"),
+        (lambda: fs.sgd_step(x, y[order], w, b, lr=1), "target", "x"),
+        (lambda: fs.sgd_step(X, y, w, b, lr=1, sample_weight=other), "sample_weight", "target"),
+        (lambda: fs.SGD(w, b, lr=1).step(x, y[order]), "target", "x"),
+        (lambda: fs.linear_cross_entropy(x, w, y[order]), "target", "input"),
+        (lambda: fs.linear_cross_entropy_grad(x, w, y[order]), "target", "input"),
+        (lambda: fs.cross_entropy(x.iloc[:, :3], y[order]), "target", "logits"),
+        (lambda: fs.nll_loss(x.iloc[:, :3], y[order]), "target", "log_probs"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} has another index than {first}: "):
+            call()
+    assert not w.any()
+    # what the message says
+    train(y, sample_weight=other.loc[y.index])
+    train(y, sample_weight=other.to_numpy())
