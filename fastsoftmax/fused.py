@@ -80,6 +80,8 @@ def gradients(
     grad_input: bool,
 ) -> LinearCrossEntropyGrad:
     """`linear_cross_entropy_grad`, but for its K-dimensional form."""
+    if grad_output is not None:
+        check_index(input=input, target=target, grad_output=grad_output)
     x, w, target, b, criterion = _arguments(
         input, linear_weight, target, linear_bias, weight, ignore_index, label_smoothing
     )

@@ -255,7 +255,8 @@ def from_linear(
     Parameters
     ----------
     linear : torch.nn.Linear, FusedLinearCrossEntropy or state_dict of one
-        On any device, of any floating dtype: the copy is float32. Without a bias it is zero.
+        On any device, of any floating dtype: the copy is float32, which must hold the numbers.
+        Without a bias it is zero.
     classes, class_names, scale
         As in `LinearClassifier`.
 
@@ -285,12 +286,21 @@ def from_linear(
     weight, bias = (linear.get(name) for name in ("weight", "bias"))
     assert weight is not None
     if bias is None:
-        bias = weight.new_zeros(len(weight))
+        bias = weight.new_zeros(weight.shape[:1])
     return LinearClassifier(
-        _copied(weight), _copied(bias), classes, class_names=class_names, scale=scale
+        _copied("weight", weight),
+        _copied("bias", bias),
+        classes,
+        class_names=class_names,
+        scale=scale,
     )
 
 
-def _copied(tensor: Tensor) -> Array:
-    copy: Array = np.array(tensor.detach().to("cpu", torch.float32).numpy(), order="C")
+def _copied(name: str, tensor: Tensor) -> Array:
+    tensor = tensor.detach().cpu()
+    single = tensor.to(torch.float32)
+    too_large = single.isinf() & ~tensor.double().isinf()
+    if too_large.any():
+        raise ValueError(f"{name} must fit into float32, got {tensor[too_large][0].item()}")
+    copy: Array = np.array(single.numpy(), order="C")
     return copy

@@ -19,7 +19,12 @@ def ignored(y: Array, ignore_index: Any) -> Array:
     """Of which rows the label is `ignore_index`, (N,) bool; of none where it is None."""
     if ignore_index is None:
         return np.zeros(len(y), bool)
-    label = labels([ignore_index], "ignore_index")
+    try:
+        label = labels([ignore_index])
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"ignore_index must be a label, integer, boolean or string, got {ignore_index!r}"
+        ) from None
     if y.size and (label.dtype.kind == "U") != (y.dtype.kind == "U"):
         raise TypeError(
             f"ignore_index must be a label as the others are, {y.dtype}, got {ignore_index!r}"

@@ -359,7 +359,7 @@ def test_everything_that_takes_labels_refuses_them_alike():
             take(mixed)
     with pytest.raises(TypeError, match="classes must be of one kind, got float and int and str"):
         LinearClassifier(model.weight, model.bias, [0, "a", 2.5])
-    with pytest.raises(TypeError, match="ignore_index must be integers, booleans or strings"):
+    with pytest.raises(TypeError, match=r"ignore_index must be a label, .* got b'a'"):
         train(Y, ignore_index=b"a")
 
 
@@ -479,6 +479,9 @@ def test_pandas_objects_of_two_indices_are_refused():
         with pytest.raises(ValueError, match=f"^{name} has another index than {first}: "):
             call()
     assert not w.any()
+    losses = {"reduction": "none", "grad_output": other}
+    with pytest.raises(ValueError, match="grad_output has another index than target: "):
+        fs.linear_cross_entropy_grad(X, w, y, **losses)
     # what the message says
     train(y, sample_weight=other.loc[y.index])
     train(y, sample_weight=other.to_numpy())

@@ -862,6 +862,14 @@ def test_errors_of_from_linear():
         from_linear({"weight": np.zeros((3, 2))})
     with pytest.raises(ValueError, match=r"classes must have shape \(3,\), got \(2,\)"):
         from_linear(torch.nn.Linear(2, 3), classes=["a", "b"])
+    with pytest.raises(ValueError, match=r"weight must be \(K, D\), got shape \(\)"):
+        from_linear({"weight": torch.tensor(1.0)})
+    large = torch.tensor([[1.0, torch.inf], [2.0, -1e300]], dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"weight must fit into float32, got -1e\+300"):
+        from_linear({"weight": large})
+    with pytest.raises(ValueError, match=r"bias must fit into float32, got 1e\+39"):
+        bias = torch.tensor([0, 1e39], dtype=torch.float64)
+        from_linear({"weight": torch.ones(2, 2), "bias": bias})
 
 
 def test_torch_is_imported_by_this_module_only(run_python):

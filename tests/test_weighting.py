@@ -264,7 +264,12 @@ BAD = {
     "ignore_index a float": (
         {"ignore_index": 0.5},
         T,
-        "ignore_index must be integers, booleans or strings, got float64",
+        "ignore_index must be a label, integer, boolean or string, got 0.5",
+    ),
+    "ignore_index two labels": (
+        {"ignore_index": [0, 1]},
+        T,
+        "ignore_index must be a label, integer, boolean or string, got [0, 1]",
     ),
     "ignored but one class": (
         {"data": (X, np.minimum(Y, 1)), "ignore_index": 0},
