@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import labels
 from .loss import CrossEntropy
 from .optim import FLOAT32_MAX, SGD, Velocity
 
@@ -196,35 +195,6 @@ def weights(name: str, value: Any, n: int, of: str) -> Array:
     return array
 
 
-def class_vector(name: str, value: Any, n_classes: int, dtype: np.dtype[Any]) -> Array:
-    """`value` as a finite number of that dtype for each class: an array, or by class."""
-    if hasattr(value, "items"):
-        value = by_label(name, value, np.arange(n_classes))
-    return float_vector(name, value, n_classes, "classes", dtype)
-
-
-def by_label(name: str, value: Any, classes: Array) -> Array:
-    """A number for each of `classes`, of a mapping or a pandas Series; 1 where it has none."""
-    index = {label: k for k, label in enumerate(classes.tolist())}
-    numbers: dict[int, float] = {}
-    for key, number in value.items():
-        try:
-            label = labels.labels([key]).item()
-        except (TypeError, ValueError):
-            raise TypeError(
-                f"{name} has the key {key!r}, which is no label: integer, boolean or string"
-            ) from None
-        if label not in index:
-            cure = f"; {name}.to_numpy() has them by position" if hasattr(value, "iloc") else ""
-            raise ValueError(
-                f"{name}'s label {key!r} is none of the classes {labels.some(classes)}{cure}"
-            )
-        if index[label] in numbers:
-            raise ValueError(f"{name} has the label {key!r} twice")
-        numbers[index[label]] = finite(f"{name}[{key!r}]", number)
-    return np.array([numbers.get(k, 1.0) for k in range(len(classes))])
-
-
 def loss_terms(
     target: Any, criterion: CrossEntropy | None, sample_weight: Any, x: Array, weight: Array
 ) -> LossTerms:
@@ -248,7 +218,9 @@ def loss_terms(
     if criterion is not None:
         smoothing = float(criterion.label_smoothing)
         if criterion.class_weight is not None:
-            class_weight = class_vector("class_weight", criterion.class_weight, n_classes, dtype)
+            class_weight = float_vector(
+                "class_weight", criterion.class_weight, n_classes, "classes", dtype
+            )
     if sample_weight is not None:
         sample_weight = float_vector("sample_weight", sample_weight, n_rows, "rows", dtype)
     plain = (

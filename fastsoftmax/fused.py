@@ -184,7 +184,7 @@ def criterion_of(
     w: Array, weight: Any, ignore_index: int | None, label_smoothing: float
 ) -> CrossEntropy:
     if weight is not None:
-        weight = checks.class_vector("weight", weight, len(w), w.dtype)
+        weight = checks.float_vector("weight", weight, len(w), "classes", w.dtype)
     return CrossEntropy(weight, label_smoothing, -100 if ignore_index is None else ignore_index)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["check_index", "indices", "labels", "some"]
+__all__ = ["check_index", "indices", "label", "labels", "some"]
 
 Array = npt.NDArray[Any]
 
@@ -50,8 +50,20 @@ def labels(y: Any, name: str = "labels") -> Array:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
+def label(value: Any, name: str) -> Any:
+    """`value` as one label, an int, bool or str."""
+    try:
+        return labels([value]).item()
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name} must be a label, integer, boolean or string, got {value!r}"
+        ) from None
+
+
 def _one_dimensional(y: Any, array: Array, name: str) -> str:
     """How to make labels of an array of other dimensions."""
+    if hasattr(y, "toarray"):
+        return f" of type {type(y).__name__}; {name}.toarray().ravel() is the array"
     if array.ndim == 0:
         return f" of type {type(y).__name__}; a list has one dimension"
     if array.ndim == 2 and array.shape[1] > 1 and array.dtype.kind in "biufO":

@@ -47,9 +47,8 @@ def linear_cross_entropy(
         classes, (B, K) or (B, K, d1, d2, ...). For one row (D,) of input: () or (K,).
     linear_bias : array_like, shape (K,) or (K, d1, d2, ...), optional
         Of the dtype of `input`.
-    weight : array_like of shape (K,), or mapping, optional
-        Of each class, finite; a mapping, or a pandas Series by its index, has it by class, and 1
-        where it has none.
+    weight : array_like, shape (K,), optional
+        Of each class; finite.
     reduction : {"mean", "sum", "none"}
         The mean is weighted: over the sum of ``w[target]``. With probabilities it is over the
         number of rows.

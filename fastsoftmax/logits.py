@@ -44,9 +44,8 @@ def cross_entropy(
     target : array_like
         Integers in ``[0, K)``, of the shape of `logits` without K; or probabilities of the
         classes, floats of the shape of `logits`.
-    weight : array_like of shape (K,), or mapping, optional
-        Of each class, finite; a mapping, or a pandas Series by its index, has it by class, and 1
-        where it has none.
+    weight : array_like, shape (K,), optional
+        Of each class; finite.
     reduction : {"mean", "sum", "none"}
         The mean is weighted: over the sum of ``w[target]``. With probabilities it is over the
         number of rows.
@@ -120,9 +119,8 @@ def nll_loss(
         float32 is computed in float32, any other real dtype in float64.
     target : array_like of integers in ``[0, K)``
         Of the shape of `log_probs` without K.
-    weight : array_like of shape (K,), or mapping, optional
-        Of each class, finite; a mapping, or a pandas Series by its index, has it by class, and 1
-        where it has none.
+    weight : array_like, shape (K,), optional
+        Of each class; finite.
     reduction : {"mean", "sum", "none"}
         The mean is weighted: over the sum of ``weight[target]``.
     ignore_index : int
@@ -202,7 +200,7 @@ def _terms(
     z: Array, target: Array, weight: Any, ignore_index: int, label_smoothing: float
 ) -> LossTerms:
     if weight is not None:
-        weight = checks.class_vector("weight", weight, z.shape[1], z.dtype)
+        weight = checks.float_vector("weight", weight, z.shape[1], "classes", z.dtype)
     criterion = CrossEntropy(weight, label_smoothing, ignore_index)
     return checks.loss_terms(target, criterion, None, z, z.T)  # z.T: K classes, of that dtype
 

@@ -77,9 +77,8 @@ def sgd_step(
         As in `SGD`.
     velocity : Velocity, optional
         Needed where ``momentum > 0``: made once by ``Velocity.of(weight, bias)``.
-    class_weight : array_like of shape (K,), or mapping, optional
-        Finite; a mapping, or a pandas Series by its index, has it by class, 1 where it has none.
-        The mean is then over the sum of ``class_weight[target]``.
+    class_weight : array_like, shape (K,), optional
+        Finite. The mean is then over the sum of ``class_weight[target]``.
     sample_weight : array_like, shape (B,), optional
         Finite. Multiplies the loss of each row, and its part in what the mean is over.
     label_smoothing : float

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import checks
 from .checks import Array
-from .labels import indices, labels
+from .labels import indices, label, labels, some
 from .loss import CrossEntropy
 from .model import LinearClassifier
 
@@ -19,17 +19,12 @@ def ignored(y: Array, ignore_index: Any) -> Array:
     """Of which rows the label is `ignore_index`, (N,) bool; of none where it is None."""
     if ignore_index is None:
         return np.zeros(len(y), bool)
-    try:
-        label = labels([ignore_index])
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"ignore_index must be a label, integer, boolean or string, got {ignore_index!r}"
-        ) from None
-    if y.size and (label.dtype.kind == "U") != (y.dtype.kind == "U"):
+    array = labels([label(ignore_index, "ignore_index")])
+    if y.size and (array.dtype.kind == "U") != (y.dtype.kind == "U"):
         raise TypeError(
             f"ignore_index must be a label as the others are, {y.dtype}, got {ignore_index!r}"
         )
-    where: Array = indices(label, y) == 0
+    where: Array = indices(array, y) == 0
     return where
 
 
@@ -62,5 +57,22 @@ def class_weights(class_weight: Any, model: LinearClassifier, target: Array) -> 
             raise ValueError(f"class {label!r} has no rows to balance it by")
         class_weight = len(kept) / (n_classes * rows)
     elif hasattr(class_weight, "items"):
-        class_weight = checks.by_label("class_weight", class_weight, model.classes)
+        class_weight = _by_label(class_weight, model.classes)
     return checks.weights("class_weight", class_weight, n_classes, "classes")
+
+
+def _by_label(class_weight: Any, classes: Array) -> Array:
+    """Weights (K,) of a mapping, or of a pandas Series by its index; 1 where it has none."""
+    index = {name: k for k, name in enumerate(classes.tolist())}
+    weights: dict[int, float] = {}
+    for key, weight in class_weight.items():
+        k = index.get(label(key, "a key of class_weight"))
+        if k is None:
+            raise ValueError(
+                f"class_weight's label {key!r} is none of the classes {some(classes)}; an "
+                f"array has weights by position"
+            )
+        if k in weights:
+            raise ValueError(f"class_weight has the label {key!r} twice")
+        weights[k] = checks.finite(f"class_weight[{key!r}]", weight)
+    return np.array([weights.get(k, 1.0) for k in range(len(classes))])
