@@ -58,7 +58,7 @@ FS_INLINE void backward_vectors(const block *b, const float *residual, float *gr
                                 const int width, const int source) {
     const int vector_bytes = FS_LANES * (source == UINT8_ROWS ? 1 : (int)sizeof(float));
     const int lines = width * vector_bytes > LINE ? width * vector_bytes / LINE : 1;
-    const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE), n_prefetch = n_next * lines;
+    const ptrdiff_t n_padded = round_up(b->n_backward, FS_WIDE), n_prefetch = n_next * lines;
     vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDER];
     load_gradient(acc, grad, classes, onto, n, width);
     for (ptrdiff_t r = 0; r < n_padded; r++) {
@@ -80,7 +80,7 @@ FS_INLINE void panel_vectors(const fs_rooms *rooms, float *panel, const float *r
     load_gradient(acc, grad, classes, onto, n, width);
     for (ptrdiff_t i = 0; i < rooms->n; i++, residual += rooms->stride / sizeof(float)) {
         const block *b = block_in(rooms, i);
-        const ptrdiff_t n_padded = round_up(b->n_rows, FS_WIDE);
+        const ptrdiff_t n_padded = round_up(b->n_backward, FS_WIDE);
         for (ptrdiff_t r = 0; r < n_padded; r++, panel += PANEL_FLOATS) {
             if (width > 1 && ahead >= 0) v_prefetch(b->row[r] + ahead);
             for (int j = 0; j < width; j++) {

@@ -29,6 +29,7 @@ typedef struct {
     float own[FS_BLOCK_ROWS], every[FS_BLOCK_ROWS];
     const float *probabilities[FS_BLOCK_ROWS];
     ptrdiff_t n_rows;
+    ptrdiff_t n_backward; /* of the backward pass: n_rows, or 0 where none counts for anything */
     ptrdiff_t row_bytes;
     ptrdiff_t n_classes;
     ptrdiff_t n_full;    /* full vectors of a row */
@@ -99,7 +100,7 @@ static void take_rows(block *b, const fs_rows *rows, ptrdiff_t begin, ptrdiff_t 
                       ptrdiff_t n_next_forward) {
     b->n_next_forward = n_next_forward;
     b->row_bytes = feature_bytes(rows, rows->n_features);
-    const ptrdiff_t n = b->n_rows = end - begin, padded = round_up(n, FS_LANES);
+    const ptrdiff_t n = b->n_rows = b->n_backward = end - begin, padded = round_up(n, FS_LANES);
     for (ptrdiff_t r = 0; r < n; r++) b->row[r] = row_at(rows, begin + r);
     for (ptrdiff_t r = n; r < padded; r++) b->row[r] = b->row[n - 1];
     for (ptrdiff_t r = 0; r < FS_BLOCK_ROWS; r++)

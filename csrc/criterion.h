@@ -3,7 +3,8 @@
  * Each class of a row has a coefficient c, and with S = sum(c) the loss is
  *     sum(c * (max - z)) + S * log(sum(exp(z - max))),   its residual   S * softmax(z) - c.
  * c is `every`, of all classes, and `own` more for the target. A class of coefficient 0 has no part
- * in the loss, be its logit -infinity.
+ * in the loss, be its logit -infinity. A row whose coefficients are all 0 counts for nothing, be it
+ * NaN: it is none of those counted, and has residuals 0; its target is -1, as that of an ignored row.
  */
 #ifndef FS_CRITERION_H
 #define FS_CRITERION_H
@@ -33,7 +34,6 @@ static void weigh_rows(block *b, const fs_rows *rows, ptrdiff_t begin, fs_sums *
             b->every[r] = sample * (c->label_smoothing / (float)b->n_classes);
         }
         sums->weight += (double)weight;
-        sums->counted++;
     }
 }
 
@@ -60,6 +60,46 @@ static void gather_own_logits(const block *b, ptrdiff_t r, float *z_target) {
     }
 }
 
+/* Of FS_LANES rows from column r on, those that count are added to sums; of the others the target
+ * becomes -1. Returns whether there are such. */
+static int mark_ignored(block *b, ptrdiff_t r, vi counts, fs_sums *sums) {
+    const ptrdiff_t n = min_of(FS_LANES, b->n_rows - r);
+    int any = 0;
+    for (ptrdiff_t i = 0; i < n; i++)
+        if (counts[i]) {
+            sums->counted++;
+        } else {
+            b->target[r + i] = -1;
+            any = 1;
+        }
+    return any;
+}
+
+/* z = 0 in the columns from r on whose rows do not count: their residuals are 0 times what is there. */
+static void zero_ignored(block *b, ptrdiff_t r, vi counts) {
+    for (ptrdiff_t k = 0; k < b->n_classes; k++) {
+        float *zk = b->z + k * FS_BLOCK_ROWS + r;
+        v_store(zk, v_select(counts, v_load(zk), (vf){0}));
+    }
+}
+
+/* In the backward pass a row that counts stands in for those that do not, and for those that a vector
+ * lacks: residual 0 times NaN or infinity would be NaN. Where no row counts there are none. */
+static void replace_ignored(block *b) {
+    ptrdiff_t other = 0;
+    while (other < b->n_rows && b->target[other] < 0) other++;
+    if (other == b->n_rows) {
+        b->n_backward = 0;
+        return;
+    }
+    for (ptrdiff_t r = 0; r < round_up(b->n_rows, FS_LANES); r++)
+        if (r >= b->n_rows || b->target[r] < 0) {
+            b->row[r] = b->row[other];
+            if (b->n_vectors > b->n_full)
+                v_store(b->tail + r * FS_LANES, v_load(b->tail + other * FS_LANES));
+        }
+}
+
 /* As block_loss, of rows that have been weighed. spread: whether all classes have a part. */
 static void weighted_loss(block *b, const fs_criterion *c, int residuals_too, float *losses,
                           fs_sums *sums) {
@@ -69,19 +109,26 @@ static void weighted_loss(block *b, const fs_criterion *c, int residuals_too, fl
         float z_target[FS_LANES];
         gather_own_logits(b, r, z_target);
         vi argmax;
-        const vf max = row_max(b, r, &argmax), own = v_load(b->own + r);
+        vf max = row_max(b, r, &argmax);
+        const vf own = v_load(b->own + r);
+        vi counts = own != 0.0f;
         vf total = {0}, total_error = {0}, below = {0}, below_error = {0};
         if (spread)
             for (ptrdiff_t k = 0; k < b->n_classes; k++) {
                 const vf ck = coefficients(b, c, k, r);
                 const vf zk = v_load(b->z + k * FS_BLOCK_ROWS + r);
+                counts |= ck != 0.0f;
                 add_compensated(&total, &total_error, ck);
                 add_compensated(&below, &below_error, times_coefficient(ck, max - zk));
                 /* an infinite sum remains one */
                 below_error = v_select(below_error == below_error, below_error, (vf){0});
             }
-        const vf sum =
-            residuals_too ? softmax_columns(b, r, max, total + own) : sum_of_exp(b, r, max, 0);
+        if (mark_ignored(b, r, counts, sums) && residuals_too) {
+            zero_ignored(b, r, counts);
+            max = v_select(counts, max, (vf){0});
+        }
+        const vf sum = residuals_too ? softmax_columns(b, r, max, total + own, KEPT)
+                                     : sum_of_exp(b, r, max, NOT_KEPT);
         const vf log_sum = v_log(sum);
         const vf loss = times_coefficient(own, (max - v_load(z_target)) + log_sum) +
                         (below + times_coefficient(total, log_sum));
@@ -92,9 +139,11 @@ static void weighted_loss(block *b, const fs_criterion *c, int residuals_too, fl
                 v_store(zk, v_load(zk) - coefficients(b, c, k, r));
             }
     }
-    if (residuals_too)
+    if (residuals_too) {
         for (ptrdiff_t r = 0; r < b->n_rows; r++)
             if (b->target[r] >= 0) b->z[b->target[r] * FS_BLOCK_ROWS + r] -= b->own[r];
+        replace_ignored(b);
+    }
 }
 
 #endif

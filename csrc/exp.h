@@ -5,16 +5,12 @@
 
 #include "vec.h"
 
-/* e**x. At most 1.1 ULP for -87.33 <= x <= 88; 0 below, where float32 has but subnormals left;
- * NaN stays NaN. Larger x, which a softmax never has, is out of range. */
-FS_INLINE vf v_exp(vf x) {
-    const vf lowest = v_set(-87.33654f); /* log(2**-126) */
-    const vi underflow = x < lowest;     /* false for NaN, which so goes on to the result */
-    x = v_select(underflow, lowest, x);
-
+/* e**x = 2**n times what is returned; the low bits of exponent are those of n, an integer. */
+FS_INLINE vf v_exp_reduced(vf x, vi *exponent) {
     const vf to_integer = v_set(12582912.0f); /* 1.5 * 2**23: adding it rounds to an integer */
     const vf shifted = v_fma(x, v_set(1.44269504f), to_integer);
     const vf n = shifted - to_integer;
+    *exponent = (vi)shifted;
     vf r =
         v_fma(n, v_set(-0.693359375f), x); /* log 2 in two pieces, the first exact in n * piece */
     r = v_fma(n, v_set(2.12194440e-4f), r);
@@ -25,11 +21,30 @@ FS_INLINE vf v_exp(vf x) {
     p = v_fma(p, r, v_set(4.1665795894e-2f));
     p = v_fma(p, r, v_set(1.6666665459e-1f));
     p = v_fma(p, r, v_set(5.0000001201e-1f));
-    p = v_fma(p, r * r, r) + v_set(1.0f);
+    return v_fma(p, r * r, r) + v_set(1.0f);
+}
 
-    /* the low bits of `shifted` hold n: moved to the exponent field they make 2**n */
-    const vf two_to_n = (vf)(((vi)shifted + v_seti(127)) << 23);
-    return v_select(underflow, (vf){0}, p * two_to_n);
+/* 2**n for -126 <= n <= 127, of which the low bits will do: they become the exponent field */
+FS_INLINE vf v_power_of_2(vi n) { return (vf)((n + v_seti(127)) << 23); }
+
+/* e**x. At most 1.1 ULP for -87.33 <= x <= 88; 0 below, where float32 has but subnormals left;
+ * NaN stays NaN. Larger x, which a softmax never has, is out of range. */
+FS_INLINE vf v_exp(vf x) {
+    const vf lowest = v_set(-87.33654f); /* log(2**-126) */
+    const vi underflow = x < lowest;     /* false for NaN, which so goes on to the result */
+    vi n;
+    const vf p = v_exp_reduced(v_select(underflow, lowest, x), &n);
+    return v_select(underflow, (vf){0}, p * v_power_of_2(n));
+}
+
+/* The same for x <= 0, but with the subnormals, to the nearest: what a residual can do without, and
+ * probabilities that people read cannot. 2**n comes in two factors, as it may be no float itself. */
+FS_INLINE vf v_exp_gradual(vf x) {
+    const vf lowest = v_set(-104.0f); /* below log(2**-150), what rounds to 0 */
+    vi n;
+    const vf p = v_exp_reduced(v_select(x < lowest, lowest, x), &n);
+    const vi half = n >> 1;
+    return p * v_power_of_2(half) * v_power_of_2(n - half);
 }
 
 /* log x. At most 0.9 ULP for normal x > 0; NaN and infinity give NaN. Zero, negative and subnormal

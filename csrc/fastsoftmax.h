@@ -74,7 +74,7 @@ typedef struct {
     double loss;     /* of the rows */
     double weight;   /* by which a mean divides: of each row's target, or their number */
     int64_t correct; /* rows whose first largest logit is the target's, the loss not being NaN */
-    int64_t counted; /* rows that are not ignored */
+    int64_t counted; /* rows that count for anything: neither ignored nor of weight 0 */
     char pad[FS_ALIGN - 2 * sizeof(double) - 2 * sizeof(int64_t)]; /* threads share few lines */
 } fs_sums;
 

@@ -56,6 +56,16 @@ FS_FOR_FEW(INPUTS)
 #define INPUTS_OF(n) {input_##n##_one, input_##n##_wide},
 static input_function *const input_of[FS_FEW_CLASSES][2] = {FS_FOR_FEW(INPUTS_OF)};
 
+/* 0 for the rows that count for nothing: residual 0 times a weight that is not finite is NaN. */
+static void zero_ignored_inputs(const fs_rows *rows, const fs_rooms *rooms, float *grad_input) {
+    for (ptrdiff_t i = 0; i < rooms->n; i++) {
+        const block *b = block_in(rooms, i);
+        for (ptrdiff_t r = 0; r < b->n_rows; r++, grad_input += rows->n_features)
+            if (b->target[r] < 0)
+                memset(grad_input, 0, (size_t)rows->n_features * sizeof(float));
+    }
+}
+
 /* FS_WIDER vectors of features at a time, the last ones one by one. */
 static void input_gradient(const fs_rows *rows, const float *weight, const fs_rooms *rooms,
                            float *grad_input) {
@@ -78,6 +88,7 @@ static void input_gradient(const fs_rows *rows, const float *weight, const fs_ro
             }
         }
     }
+    if (rows->criterion) zero_ignored_inputs(rows, rooms, grad_input);
 }
 
 #endif

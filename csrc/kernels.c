@@ -149,10 +149,10 @@ static void softmax(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff
             vi argmax;
             const vf max = row_max(b, i, &argmax);
             if (!log) {
-                softmax_columns(b, i, max, v_set(1.0f));
+                softmax_columns(b, i, max, v_set(1.0f), TO_READ);
                 continue;
             }
-            const vf log_sum = v_log(sum_of_exp(b, i, max, 0));
+            const vf log_sum = v_log(sum_of_exp(b, i, max, NOT_KEPT));
             for (ptrdiff_t k = 0; k < n_classes; k++) {
                 float *zk = b->z + k * FS_BLOCK_ROWS + i;
                 v_store(zk, (v_load(zk) - max) - log_sum);

@@ -39,13 +39,14 @@ FS_INLINE void add_compensated(vf *sum, vf *error, vf term) {
 }
 
 /* sum over classes of exp(z - max), for FS_LANES rows from column r on; each term is kept in z's
- * place if `keep`, a constant. */
-FS_INLINE vf sum_of_exp(block *b, ptrdiff_t r, vf max, const int keep) {
+ * place where `kept` says so, a constant: TO_READ with subnormals. */
+enum { NOT_KEPT, KEPT, TO_READ };
+FS_INLINE vf sum_of_exp(block *b, ptrdiff_t r, vf max, const int kept) {
     vf sum = {0}, error = {0};
     for (ptrdiff_t k = 0; k < b->n_classes; k++) {
         float *zk = b->z + k * FS_BLOCK_ROWS + r;
-        const vf e = v_exp(v_load(zk) - max);
-        if (keep) v_store(zk, e);
+        const vf x = v_load(zk) - max, e = kept == TO_READ ? v_exp_gradual(x) : v_exp(x);
+        if (kept != NOT_KEPT) v_store(zk, e);
         add_compensated(&sum, &error, e);
     }
     return sum;
@@ -68,8 +69,8 @@ static void gather_target_logits(const block *b, ptrdiff_t r, float *z_target) {
 }
 
 /* z becomes factor * softmax(z) in FS_LANES columns from r on; returns the sum of exponentials. */
-FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max, vf factor) {
-    const vf sum = sum_of_exp(b, r, max, 1);
+FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max, vf factor, const int kept) {
+    const vf sum = sum_of_exp(b, r, max, kept);
     const vf inverse = factor / sum;
     for (ptrdiff_t k = 0; k < b->n_classes; k++) {
         float *zk = b->z + k * FS_BLOCK_ROWS + r;
@@ -88,8 +89,8 @@ static void block_loss(block *b, int residuals_too, float *losses, fs_sums *sums
         gather_target_logits(b, r, z_target);
         vi argmax;
         const vf max = row_max(b, r, &argmax);
-        const vf sum =
-            residuals_too ? softmax_columns(b, r, max, v_set(1.0f)) : sum_of_exp(b, r, max, 0);
+        const vf sum = residuals_too ? softmax_columns(b, r, max, v_set(1.0f), KEPT)
+                                     : sum_of_exp(b, r, max, NOT_KEPT);
         add_losses(b, r, (max - v_load(z_target)) + v_log(sum), argmax, losses ? losses + r : NULL,
                    sums);
     }

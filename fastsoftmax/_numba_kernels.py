@@ -348,14 +348,15 @@ def weigh(
     sums: Array,
 ) -> None:  # fmt: skip
     """Coefficients and targets of the rows [begin, end), 0 and none in the padding up to n; adds
-    what the rows weigh, and their number, to sums."""
+    what the rows weigh, and their number, to sums. A row whose coefficients are all 0 counts for
+    nothing: it is not of that number, and has no target."""
     never_inlined()
-    c, every, label = room.coefficients, room.rows[2], room.classes[1]
+    c, every, counts, label = room.coefficients, room.rows[2], room.rows[3], room.classes[1]
     hard = terms.probabilities.size == 0
     smoothing = np.float32(terms.label_smoothing / n_classes)
     remaining = np.float32(1 - terms.label_smoothing)
     for r in range(n):
-        every[r], label[r] = ZERO, -1
+        every[r], counts[r], label[r] = ZERO, ZERO, -1
     for r in range(end - begin):
         row = index_of(order, begin + r)
         every[r] = terms.sample_weight[row] if terms.sample_weight.size > 0 else ONE
@@ -377,6 +378,7 @@ def weigh(
         weight = terms.class_weight[k] if terms.class_weight.size > 0 else ONE
         for r in range(n):
             c[k, r] = every[r] * ((smoothing if hard else c[k, r]) * weight)
+            counts[r] = ONE if c[k, r] != ZERO else counts[r]
     for r in range(end - begin):
         if label[r] >= 0:
             weight = every[r]
@@ -385,7 +387,10 @@ def weigh(
                     weight *= terms.class_weight[label[r]]
                 c[label[r], r] += remaining * weight
             sums[2] += np.float64(weight)
-            sums[3] += 1.0
+            if counts[r] != ZERO or c[label[r], r] != ZERO:
+                sums[3] += 1.0
+            else:
+                label[r] = -1
 
 
 @kernel
@@ -450,13 +455,24 @@ def losses(
 
 
 @kernel
-def residuals(n_rows: int, room: Room, plain: bool, scale: Any, grad_bias: Array) -> None:
+def residuals(
+    n_rows: int, room: Room, plain: bool, scale: Any, grad_bias: Array, taken: Array
+) -> None:  # fmt: skip
     """After `losses`, z becomes sum(c) * softmax(z) - c, 0 in the padding, is added up in
-    grad_bias (K,), and takes the scale of the rows."""
+    grad_bias (K,), and takes the scale of the rows. Where a row counts for nothing, z is 0, and
+    taken (n,), of which row the features are taken for the gradient, is one that counts, as 0
+    times NaN would be NaN; -1 where none does."""
     never_inlined()
     z, factor, label = room.z, room.rows[3], room.classes[1]
     n = divide_up(n_rows, 4) * 4
+    other = 0
+    if not plain:
+        while other < n_rows and label[other] < 0:
+            other += 1
+        if other == n_rows:
+            other = -1
     for r in range(n):
+        taken[r] = r if r < n_rows and (plain or label[r] >= 0) else other
         factor[r] = room.rows[2, r] / room.rows[1, r] if r < n_rows else ZERO
     for k in range(grad_bias.shape[0]):
         for r in range(n):
@@ -467,7 +483,7 @@ def residuals(n_rows: int, room: Room, plain: bool, scale: Any, grad_bias: Array
     else:
         for k in range(grad_bias.shape[0]):
             for r in range(n):
-                z[k, r] -= room.coefficients[k, r]
+                z[k, r] = z[k, r] - room.coefficients[k, r] if label[r] >= 0 else ZERO
     for k in range(grad_bias.shape[0]):
         total = ZERO
         for r in range(n):
@@ -478,7 +494,8 @@ def residuals(n_rows: int, room: Room, plain: bool, scale: Any, grad_bias: Array
 
 @kernel
 def softmax_rows(x: Array, log: bool, z: Array, rows: Array, best: Array, out: Array) -> None:
-    """out (n, K) = softmax of logits x (n, K), or its logarithm."""
+    """out (n, K) = softmax of logits x (n, K), or its logarithm. What is too small for `exp` is
+    computed anew: people read it."""
     never_inlined()
     n, n_classes = x.shape
     for r in range(n):
@@ -492,16 +509,19 @@ def softmax_rows(x: Array, log: bool, z: Array, rows: Array, best: Array, out: A
         for k in range(n_classes):
             if log:
                 out[r, k] = np.float32((np.float64(x[r, k]) - largest) - log_total)
-            else:
+            elif z[k, r] != ZERO:
                 out[r, k] = z[k, r] / total
+            else:
+                out[r, k] = np.float32(math.exp(np.float64(x[r, k]) - largest) / np.float64(total))
 
 
 @kernel(fastmath=SUM)
 def add_gradient(
-    rows: Rows, begin: int, end: int, z: Array, grad: Array, source: Rows, ahead: int
+    rows: Rows, begin: int, end: int, taken: Array, z: Array, grad: Array, source: Rows, ahead: int
 ) -> None:  # fmt: skip
-    """grad (K, width) += z (K, n) . rows [begin, end), of as many features. Meanwhile as
-    many rows of the source, from `ahead` on, are fetched.
+    """grad (K, width) += z (K, n) . rows [begin, end), of as many features, each of them the one
+    that `residuals` says is taken. Meanwhile as many rows of the source, from `ahead` on, are
+    fetched.
 
     CLASSES classes and 4 rows in one loop: 9 loads and 5 stores for 20 products. 1 class and 8
     rows: 20 us where it is 14. Whole VECTORs have a loop of their own: in one that may leave a
@@ -510,17 +530,16 @@ def add_gradient(
     """
     never_inlined()
     n_classes, width = grad.shape
-    whole, last = width // VECTOR * VECTOR, end - 1
+    whole, n_rows = width // VECTOR * VECTOR, end - begin if taken[0] >= 0 else 0
     for k in range(0, n_classes, CLASSES):
         g0, g1, g2, g3, g4 = grad[k], grad[k + 1], grad[k + 2], grad[k + 3], grad[k + 4]
         fetched, to_fetch = width * k // n_classes, width * (k + CLASSES) // n_classes
-        for r in range(0, end - begin, 4):
+        for r in range(0, n_rows, 4):
             if ahead + r < source.order.shape[0]:
                 for i in range(r, r + 4):
                     fetch(source, ahead + i, fetched, to_fetch)
-            # z is 0 in the rows of padding, for which the last row stands in
-            x0, x1 = row_of(rows, begin + r), row_of(rows, min(begin + r + 1, last))
-            x2, x3 = row_of(rows, min(begin + r + 2, last)), row_of(rows, min(begin + r + 3, last))
+            x0, x1 = row_of(rows, begin + taken[r]), row_of(rows, begin + taken[r + 1])
+            x2, x3 = row_of(rows, begin + taken[r + 2]), row_of(rows, begin + taken[r + 3])
             a0, a1, a2, a3 = z[k, r], z[k, r + 1], z[k, r + 2], z[k, r + 3]
             b0, b1, b2, b3 = z[k + 1, r], z[k + 1, r + 1], z[k + 1, r + 2], z[k + 1, r + 3]
             c0, c1, c2, c3 = z[k + 2, r], z[k + 2, r + 1], z[k + 2, r + 2], z[k + 2, r + 3]
@@ -545,8 +564,9 @@ def add_gradient(
 
 
 @kernel(fastmath=FUSE)
-def input_gradient(z: Array, weight: Array, grad: Array) -> None:
-    """grad (n, D) = z (K, n).T . weight (K, D)."""
+def input_gradient(z: Array, taken: Array, weight: Array, grad: Array) -> None:
+    """grad (n, D) = z (K, n).T . weight (K, D), and 0 of a row that counts for nothing, be the
+    weight infinite."""
     never_inlined()
     last = weight.shape[0] - 1
     for r in range(grad.shape[0]):
@@ -562,6 +582,9 @@ def input_gradient(z: Array, weight: Array, grad: Array) -> None:
             g = grad[r]
             for i in range(g.shape[0]):
                 g[i] += a0 * w0[i] + a1 * w1[i] + a2 * w2[i] + a3 * w3[i] + a4 * w4[i]
+    for r in range(grad.shape[0]):
+        if taken[r] != r:
+            fill(grad[r], ZERO)
 
 
 # ---- sums, gradients and parameters ----
@@ -654,6 +677,7 @@ def train_by_rows(loop: Loop, direct: bool = False) -> Callable[..., Array]:
         rows = np.empty((n_tasks, 5, BLOCK_ROWS), np.float32)
         distances = np.empty((n_tasks, BLOCK_ROWS), np.float64)
         classes = np.empty((n_tasks, 2, BLOCK_ROWS), np.int32)
+        taken = np.empty((n_tasks, BLOCK_ROWS), np.int32)
         partials = aligned(most * padded * n_features).reshape((most, padded * n_features))
         bias_partials = np.empty((most, n_classes), np.float32)
         sums_of, batch_sums, sums = np.empty((most, 4)), np.empty(4), np.zeros(4)
@@ -689,11 +713,11 @@ def train_by_rows(loop: Loop, direct: bool = False) -> Callable[..., Array]:
                         start_at(bias, divide_up(j - i, 4) * 4, room.z)
                         add_products(block, i, j, scale, matrix, 0, room.z)
                         losses(terms, order, r, last, n_classes, room, no_losses, sums_of[c])
-                        residuals(last - r, room, plain, scale, bias_partials[c])
+                        residuals(last - r, room, plain, scale, bias_partials[c], taken[task])
                         grad = partials[c].reshape((padded, n_features))
-                        add_gradient(block, i, j, room.z, grad, source, ahead)
+                        add_gradient(block, i, j, taken[task], room.z, grad, source, ahead)
                         if grad_input.size > 0:
-                            input_gradient(room.z, matrix, grad_input[r:last])
+                            input_gradient(room.z, taken[task], matrix, grad_input[r:last])
             fill(batch_sums, 0.0)
             add_sums(sums_of, n_chunks, batch_sums)
             for task in loop(n_tasks):
@@ -742,6 +766,7 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
         rows = np.empty((n_tasks, 5, BLOCK_ROWS), np.float32)
         distances = np.empty((n_tasks, BLOCK_ROWS), np.float64)
         classes = np.empty((n_tasks, 2, BLOCK_ROWS), np.int32)
+        taken = np.empty((most, BLOCK_ROWS), np.int32)
         grads = np.empty((n_tiles, padded, TILE_FEATURES), np.float32)
         bias_partials = np.empty((most, n_classes), np.float32)
         bias_sum = np.empty(n_classes, np.float32)
@@ -765,9 +790,9 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
                         fill(sums_of[c], 0.0)
                         logits(source, r, last, scale, weight, bias, room)
                         losses(terms, order, r, last, n_classes, room, no_losses, sums_of[c])
-                        residuals(last - r, room, plain, scale, bias_partials[c])
+                        residuals(last - r, room, plain, scale, bias_partials[c], taken[c])
                         if grad_input.size > 0:
-                            input_gradient(room.z, weight, grad_input[r:last])
+                            input_gradient(room.z, taken[c], weight, grad_input[r:last])
                 add_sums(sums_of, n_chunks, batch_sums)
                 for task in loop(n_tasks):
                     for tile in range(n_tiles * task // n_tasks, n_tiles * (task + 1) // n_tasks):
@@ -779,7 +804,9 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
                             last = min(r + chunk_rows, stop)
                             gather(source, r, last, i, tile_blocks[task])
                             block = Rows(tile_blocks[task], in_order)
-                            add_gradient(block, 0, last - r, zs[c], grads[tile], source, n_rows)
+                            add_gradient(
+                                block, 0, last - r, taken[c], zs[c], grads[tile], source, n_rows
+                            )
                         for k in range(n_classes if stop == end else 0):
                             w = weight[k][i : i + TILE_FEATURES]
                             g = grads[tile, k][: w.shape[0]]

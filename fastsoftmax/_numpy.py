@@ -9,6 +9,8 @@ onehot(target) where nothing weighs, smooths or ignores::
     d weight = (d logits).T @ x,  d bias = sum(d logits)      (K, D), (K,)
     d x = (d logits) @ weight                                 (B, D)
 
+A row whose coefficients are all 0 counts for nothing, and is left out: it may be NaN.
+
 It computes in the dtype of the weight, and is the only backend that takes float64: the truth that
 the others are measured against. Its threads are those of the BLAS that NumPy was built with.
 """
@@ -66,15 +68,15 @@ def _coefficients(terms: LossTerms, n_classes: int, dtype: Any) -> Array:
     return c
 
 
-def _sums(logits: Array, losses: Array, terms: LossTerms) -> Sums:
-    if terms.probabilities is not None:
-        target, kept = terms.probabilities.argmax(axis=1), np.ones(len(losses), bool)
-    else:
-        assert terms.target is not None
-        target, kept = terms.target, terms.target >= 0
-    correct = (logits.argmax(axis=1) == target) & kept & ~np.isnan(losses)
+def _sums(logits: Array, losses: Array, terms: LossTerms, total_weight: float) -> Sums:
+    """Of rows that count."""
+    target = terms.target
+    if target is None:
+        assert terms.probabilities is not None
+        target = terms.probabilities.argmax(axis=1)
+    correct = (logits.argmax(axis=1) == target) & ~np.isnan(losses)
     loss = float(losses.sum(dtype=np.float64))
-    return Sums(loss, int(correct.sum()), terms.total_weight(), int(kept.sum()))
+    return Sums(loss, int(correct.sum()), total_weight, len(losses))
 
 
 def _add(a: Sums, b: Sums) -> Sums:
@@ -83,16 +85,20 @@ def _add(a: Sums, b: Sums) -> Sums:
 
 def _forward_loss(
     x: Array, terms: LossTerms, weight: Array, bias: Array, scale: float
-) -> tuple[Array, Array, Array, Array, Sums]:
-    """Scaled rows (B, D), log_p and c (B, K), the loss of each row (B,), and sums."""
-    x, logits = _forward(x, weight, bias, scale)
-    log_p = _log_softmax(logits)
+) -> tuple[Any, Array, Array, Array, Array, Sums]:
+    """Which rows count, M of B; of these the scaled rows (M, D), log_p and c (M, K), and the loss
+    of each (M,); sums."""
     c = _coefficients(terms, len(bias), weight.dtype)
+    counts: Any = (c != 0).any(axis=1)
+    if counts.all():
+        counts = slice(None)  # no copy
+    c = c[counts]
+    x, logits = _forward(x[counts], weight, bias, scale)
+    log_p = _log_softmax(logits)
     with np.errstate(invalid="ignore"):  # 0 * -inf, of a class that has no part in the loss
         losses = -np.where(c == 0, 0, c * log_p).sum(axis=1)
-    if terms.target is not None:
-        losses = np.where(terms.target < 0, 0, losses)
-    return x, log_p, c, losses, _sums(logits, losses, terms)
+    sums = _sums(logits, losses, terms.take(counts), terms.total_weight())
+    return counts, x, log_p, c, losses, sums
 
 
 def _loss_and_grad(
@@ -107,14 +113,15 @@ def _loss_and_grad(
     grad_weight, grad_bias = np.zeros_like(weight), np.zeros_like(bias)
     for begin in range(0, len(x), _BLOCK_ROWS):
         rows = slice(begin, begin + _BLOCK_ROWS)
-        block, log_p, c, _, block_sums = _forward_loss(
+        counts, block, log_p, c, _, block_sums = _forward_loss(
             x[rows], terms.take(rows), weight, bias, scale
         )
         residual = c.sum(axis=1, keepdims=True) * np.exp(log_p) - c
         grad_weight += residual.T @ block
         grad_bias += residual.sum(axis=0)
         if grad_input is not None:
-            grad_input[rows] = weight.dtype.type(scale) * (residual @ weight)
+            grad_input[rows] = 0
+            grad_input[rows][counts] = weight.dtype.type(scale) * (residual @ weight)
         sums = _add(sums, block_sums)
     return sums, grad_weight, grad_bias
 
@@ -304,11 +311,12 @@ def evaluate(
     sums = _NOTHING
     for begin in range(0, len(x), _BLOCK_ROWS):
         rows = slice(begin, begin + _BLOCK_ROWS)
-        *_, block_losses, block_sums = _forward_loss(
+        counts, *_, block_losses, block_sums = _forward_loss(
             x[rows], terms.take(rows), weight, bias, scale
         )
         if losses is not None:
-            losses[rows] = block_losses
+            losses[rows] = 0
+            losses[rows][counts] = block_losses
         sums = _add(sums, block_sums)
     return sums
 

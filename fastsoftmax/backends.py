@@ -44,7 +44,9 @@ class Backend(Protocol):
     Shapes: x (N, D) or (N, H, W) and the like, float32 or uint8, each feature multiplied by
     ``scale``; target (N,) of integers, or (N, K) of probabilities; sample_weight (N,); weight and
     its gradient (K, D), bias and its gradient (K,), float32. Losses are sums over rows, in double.
-    Without a criterion it is ``CrossEntropy()``, and no row is ignored.
+    Without a criterion it is ``CrossEntropy()``, and no row is ignored. A row of which every class
+    has coefficient 0 counts for nothing: it may be NaN, it is not counted, and its loss and its
+    row of grad_input are 0.
     """
 
     name: str

@@ -29,7 +29,8 @@ def softmax(logits: Any, *, out: Array | None = None, num_threads: int | None = 
     -------
     ndarray, shape (..., K)
         float32 or float64; `out` where given. A row with NaN or +inf, or with nothing but -inf,
-        is NaN.
+        is NaN. Probabilities below e**-87 lose digits in float32, and are 0 from e**-104 on:
+        `log_softmax` has all of them.
 
     Raises
     ------

@@ -15,8 +15,8 @@ class History:
 
     Losses are means over the rows, and accuracies the share of them predicted right. Those of
     training are gathered in the pass that trains, each batch before its update, as the book does
-    it; where rows or classes have weights, the loss is the weighted mean. Ignored rows have no
-    part in either, and a row whose loss is NaN is not right.
+    it; where rows or classes have weights, the loss is the weighted mean. Rows that are ignored
+    or of weight 0 have no part in either, and a row whose loss is NaN is not right.
     """
 
     lr: list[float] = field(default_factory=list)

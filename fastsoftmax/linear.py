@@ -73,8 +73,9 @@ def linear_cross_entropy(
 
     Notes
     -----
-    A class whose weight or probability is 0 has no part in the loss, even if ``log(p)`` is -inf;
-    PyTorch gives NaN there.
+    A class whose weight or probability is 0 has no part in the loss, even if ``log(p)`` is -inf,
+    and a row of which no class has a part may hold NaN or infinities: its loss and its gradients
+    are 0. PyTorch gives NaN there.
 
     Examples
     --------

@@ -71,8 +71,8 @@ def cross_entropy(
 
     Notes
     -----
-    A class whose weight or probability is 0 has no part in the loss, even if ``log(p)`` is -inf;
-    PyTorch gives NaN there.
+    A class whose weight or probability is 0 has no part in the loss, even if ``log(p)`` is -inf
+    or NaN; PyTorch gives NaN there.
 
     Examples
     --------

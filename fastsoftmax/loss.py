@@ -27,6 +27,10 @@ class CrossEntropy:
     A mean over rows divides the sum of their losses by that of their ``w[target]``; where targets
     are probabilities, by their number. A `sample_weight` multiplies both.
 
+    A row counts for nothing if the loss has no ``log(p)`` of it: it is ignored, or the weights or
+    probabilities are 0. It may hold NaN or infinities: its loss and its gradients are 0. But with
+    ``e > 0`` a row of a class of weight 0 counts, as the other classes have a part in its loss.
+
     Parameters
     ----------
     class_weight : ndarray, shape (K,), optional
@@ -74,4 +78,4 @@ class Sums(NamedTuple):
     loss: float  # the losses of the rows
     correct: int  # rows whose first largest logit is the target's, or where targets are largest
     weight: float  # what a mean loss divides by: the number of rows, where nothing weighs them
-    counted: int  # rows that were not ignored
+    counted: int  # rows that count for anything: neither ignored nor of weight 0

@@ -198,7 +198,10 @@ class LinearClassifier:
         return predicted
 
     def predict_proba(self, x: Any) -> Array:
-        """Probabilities (N, K) of the classes for each row of `x`, float32."""
+        """Probabilities (N, K) of the classes for each row of `x`, float32.
+
+        Those below e**-104 are 0: ``log_softmax(model.decision_function(x))`` has all.
+        """
         return get_backend().softmax(self.decision_function(x))
 
     def encode(self, y: Any) -> Array:

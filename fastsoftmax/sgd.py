@@ -84,7 +84,8 @@ def sgd_step(
     label_smoothing : float
         In [0, 1].
     ignore_index : int
-        Rows of this target count for nothing. A step on nothing has the gradient 0.
+        Rows of this target count for nothing, as do those of weight 0: they may hold NaN. A step
+        on nothing has the gradient 0.
     scale : float, optional
         By which each feature is multiplied; None is 1/255 for uint8, 1 for float32.
     num_threads : int, optional

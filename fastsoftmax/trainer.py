@@ -120,7 +120,8 @@ def train(
     label_smoothing : float
         In [0, 1]: the part of each target that all classes share, as in `linear_cross_entropy`.
     ignore_index : label, optional
-        Rows of this label count for nothing, and it is no class if the classes come of y.
+        Rows of this label count for nothing, as do those of weight 0: they may hold NaN. It is no
+        class if the classes come of y.
     shuffle : bool
         Whether each epoch takes the rows in a new random order.
     seed : int or None

@@ -115,6 +115,22 @@ def test_train_step(problem, backend, exact, plain_float32, assert_as_good):
     assert (pytest.approx(loss, rel=1e-14), correct) == evaluated[:2]
 
 
+def test_softmax_ends_gradually(backend):
+    """Below 2**-126, where but subnormals are left, too: to two of the least, 2**-149."""
+    least = 2.0**-149
+    below = np.linspace(-150 * np.log(2), -86, 5000).astype(np.float32)
+    for n_equal in (1, 3):  # which share the rest
+        logits = np.zeros((5000, n_equal + 1), np.float32)
+        logits[:, -1] = below
+        ours = backend.softmax(logits)[:, -1].astype(np.float64)
+        truth = np.exp(below.astype(np.float64)) / n_equal
+        assert (np.abs(ours - truth) <= 1e-5 * truth + 2 * least).all()
+        assert np.count_nonzero(ours < 2.0**-126) > 3000
+    edge = np.array([[0, -104, -1e4, -3e38, -np.inf]], np.float32)
+    assert backend.softmax(edge).tolist() == [[1, 0, 0, 0, 0]]
+    assert np.isnan(backend.softmax(np.array([[0, -100, np.nan]], np.float32))).all()
+
+
 @pytest.mark.parametrize("n_classes", [1, 2, 10, 97, 1000])
 @pytest.mark.parametrize("n_rows", [1, 67])
 def test_softmax(n_classes, n_rows, backend):
