@@ -285,8 +285,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         target: Tensor,
         options: dict[str, Any],
     ) -> Tensor:
-        ctx.save_for_backward(input, linear_weight, linear_bias, target, options["weight"])
-        ctx.options = options
+        _save(ctx, (input, linear_weight, linear_bias), target, options)
         arguments = _Arguments(input, linear_weight, linear_bias, target, options)
         if options["reduction"] == "none":
             return _loss(arguments, "none")
@@ -302,23 +301,72 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors  # raises an error if one has changed, be it of use or not
         by_row = ctx.options["reduction"] == "none"
         if torch.is_grad_enabled() or (by_row and not np.isfinite(_view(grad_output)).all()):
-            return _pytorch_grads(ctx, grad_output)
+            return _pytorch_grads(ctx, tensors, grad_output)
         if by_row:
-            grads = _saved_grads(ctx, sample_weight=_view(grad_output))
+            grads = _saved_grads(ctx, tensors, sample_weight=_view(grad_output))
         else:
             grads, ctx.grads = ctx.grads, None  # handed over: they become the tensors' own
             if grads is None:
-                grads = _saved_grads(ctx, grad_scale=ctx.grad_scale)
+                grads = _saved_grads(ctx, tensors, grad_scale=ctx.grad_scale)
             _scale(grads, grad_output.item())
-        tensors = [None if grad is None else torch.from_numpy(grad) for grad in grads]
-        return (*tensors, None, None)
+        return (*(None if grad is None else torch.from_numpy(grad) for grad in grads), None, None)
 
 
-def _saved_grads(ctx: Any, **scaled_by: Any) -> list[Array | None]:
+def _save(
+    ctx: Any,
+    tensors: tuple[Tensor, Tensor, Tensor | None],
+    target: Tensor,
+    options: dict[str, Any],
+) -> None:
+    """What backward needs of input, weight and bias.
+
+    Saved for it are those that PyTorch's own would read, which must not change: the input for the
+    gradient of the weight, and the weight for that of the input. With reduction="none" ours reads
+    all. The others, `unread`, may change as long as no gradient is computed again.
+    """
+    input, linear_weight, linear_bias = tensors
+    by_row = options["reduction"] == "none"
+    needs_input, needs_weight = ctx.needs_input_grad[:2]
+    saved = (
+        input if by_row or needs_weight else None,
+        linear_weight if by_row or needs_input else None,
+        linear_bias if by_row else None,
+    )
+    ctx.save_for_backward(*saved, target, options["weight"])
+    ctx.unread = [
+        None if tensor is None or tensor is kept else (tensor, tensor._version)
+        for tensor, kept in zip(tensors, saved, strict=True)
+    ]
+    ctx.options = options
+
+
+def _saved(
+    ctx: Any, saved: tuple[Tensor | None, ...]
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+    """Input, weight, bias and target as they were."""
+    tensors: list[Any] = list(saved[:4])
+    for i, unread in enumerate(ctx.unread):
+        if unread is not None:
+            tensor, version = unread
+            if tensor._version != version:
+                raise RuntimeError(
+                    f"one of the variables needed for gradient computation has been modified by "
+                    f"an inplace operation: the tensor of shape {tuple(tensor.shape)} is at "
+                    f"version {tensor._version}, expected version {version} instead"
+                )
+            tensors[i] = tensor
+    input, linear_weight, linear_bias, target = tensors
+    return input, linear_weight, linear_bias, target
+
+
+def _saved_grads(
+    ctx: Any, tensors: tuple[Tensor | None, ...], **scaled_by: Any
+) -> list[Array | None]:
     """The gradients once more, or for the first time."""
-    input, linear_weight, linear_bias, target, _ = ctx.saved_tensors
+    input, linear_weight, linear_bias, target = _saved(ctx, tensors)
     arguments = _Arguments(input, linear_weight, linear_bias, target, ctx.options)
     return _loss_and_grads(arguments, ctx.needs_input_grad, **scaled_by)[1]
 
@@ -353,12 +401,15 @@ def _scale(grads: list[Array | None], factor: float) -> None:
                     grad *= factor
 
 
-def _pytorch_grads(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+def _pytorch_grads(
+    ctx: Any, saved: tuple[Tensor | None, ...], grad_output: Tensor
+) -> tuple[Tensor | None, ...]:
     """The gradients by PyTorch, themselves differentiable where that is asked for."""
     create_graph = torch.is_grad_enabled()
-    *tensors, target, _ = ctx.saved_tensors
+    input, linear_weight, linear_bias, target = _saved(ctx, saved)
     with torch.enable_grad():
-        loss = _pytorch(tensors[0], tensors[1], tensors[2], target, ctx.options)
+        loss = _pytorch(input, linear_weight, linear_bias, target, ctx.options)
+    tensors = input, linear_weight, linear_bias
     asked = [t for t, need in zip(tensors, ctx.needs_input_grad, strict=False) if need]
     grads = iter(torch.autograd.grad(loss, asked, grad_output, create_graph=create_graph))
     return tuple(next(grads) if need else None for need in ctx.needs_input_grad)

@@ -49,6 +49,9 @@ def linear_cross_entropy(
     again, and one with ``create_graph=True`` is left to PyTorch. With ``reduction="none"`` they
     are computed in ``backward`` alone.
 
+    A tensor that has been changed in place in the meantime is an error where it is one for
+    PyTorch, and wherever gradients are computed in ``backward``.
+
     Parameters
     ----------
     input : Tensor, shape (N, D) or (D,)
@@ -61,7 +64,8 @@ def linear_cross_entropy(
         Of the classes; 1 each where None.
     reduction : {"mean", "sum", "none"}
     ignore_index : int, optional
-        Rows of this target count for nothing; -100 where None. Not for probabilities.
+        Rows of this target count for nothing; -100 where None. Not for probabilities. By the
+        kernels (see the notes) such rows may hold NaN, which PyTorch's own makes of gradients.
     label_smoothing : float
         In [0, 1].
 

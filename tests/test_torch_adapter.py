@@ -374,6 +374,68 @@ def test_changed_in_place_before_a_second_backward(fused):
         loss.backward()
 
 
+SOME_NEEDED = [flags for flags in itertools.product((False, True), repeat=3) if any(flags)]
+
+
+@pytest.mark.parametrize("needed", SOME_NEEDED)
+@pytest.mark.parametrize("target", ["int64", "probabilities"])
+@pytest.mark.parametrize("rank", [1, 2])
+def test_changed_in_place_before_backward(fused, needed, target, rank):
+    """It is refused where PyTorch's own refuses it: where that reads what has changed."""
+    for changed, reduction in itertools.product(range(5), ("mean", "sum")):
+        refused = []
+        for function in (linear_cross_entropy, pytorchs):
+            case = Case((1 if rank == 1 else 6, 4, 3), target, weight=True)
+            leaves = case.arguments(needed=needed)
+            tensors = [*leaves, case.target, case.options["weight"]]
+            if rank == 1:
+                leaves[0], case.target = leaves[0][0], case.target[0]
+            loss = case.loss(function, leaves, reduction=reduction)
+            with torch.no_grad():
+                tensors[changed].fill_(1)
+            try:
+                loss.backward()
+            except RuntimeError as error:
+                assert "modified by an inplace operation" in str(error)
+                refused.append(True)
+            else:
+                refused.append(False)
+        assert refused[0] == refused[1], (changed, reduction)
+
+
+@pytest.mark.parametrize("needed", SOME_NEEDED)
+@pytest.mark.parametrize("changed", range(3))
+def test_changed_in_place_and_computed_again(fused, needed, changed):
+    case = Case((64, 17, 10))
+    leaves = case.arguments(needed=needed)
+    loss = case.loss(linear_cross_entropy, leaves)
+    loss.backward(retain_graph=True)
+    with torch.no_grad():
+        leaves[changed] += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_ignored_rows_may_be_nan(fused, reduction):
+    """As if they were not there; by PyTorch the gradients would be NaN."""
+    results = []
+    ignored = torch.arange(64) % 3 == 0
+    for rows in (slice(None), ~ignored):
+        case = Case((64, 17, 10), ignore_index=-7)
+        case.input[ignored] = torch.nan
+        case.input, case.target = case.input[rows], case.target[rows]
+        leaves = case.arguments()
+        loss = case.loss(linear_cross_entropy, leaves, reduction=reduction)
+        loss.sum().backward()
+        results.append([loss.detach(), *(leaf.grad for leaf in leaves)])
+    for ours, true in zip(*results, strict=True):
+        if ours.shape != true.shape:
+            assert not ours[ignored].any()
+            ours = ours[~ignored]
+        torch.testing.assert_close(ours, true)
+
+
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_double_backward(reduction):
     case = Case((5, 3, 4), weight=True, label_smoothing=0.1)
