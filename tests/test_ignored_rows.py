@@ -13,16 +13,8 @@ from fastsoftmax.optim import SGD, Velocity
 
 # (N, D, K): by rows, with and without a tail, of one class block and of two; fewer rows than
 # classes; by tiles, with panels, two threads sharing rows and sharing classes
-SHAPES = [
-    (70, 37, 13),
-    (200, 784, 10),
-    (65, 5, 2),
-    (129, 1, 3),
-    (30, 97, 200),
-    (300, 2049, 40),
-    (90, 1025, 100),
-    (1100, 97, 700),
-]
+SMALL = [(70, 37, 13), (200, 784, 10), (65, 5, 2), (129, 1, 3), (30, 97, 200)]
+LARGE = [(300, 2049, 40), (90, 1025, 100), (1100, 97, 700)]
 BAD = [np.nan, np.inf, -np.inf, 3e38]
 WAYS = [
     "ignored",
@@ -35,16 +27,15 @@ WAYS = [
     "probabilities, class_weight",
     "probabilities, sample_weight, smoothing",
 ]
+TOGETHER = [
+    "ignored, smoothing",
+    "class_weight, sample_weight, ignored",
+    "probabilities, sample_weight, smoothing",
+]
 
 
-@pytest.fixture(params=SHAPES, ids=lambda shape: "x".join(map(str, shape)))
-def shape(request):
-    return request.param
-
-
-@pytest.fixture(params=WAYS)
-def way(request):
-    return request.param.split(", ")
+def shape_id(shape):
+    return "x".join(map(str, shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +115,13 @@ def make_case(problem, way):
     return Case(x, target, weight, bias, criterion, sample_weight, nothing)
 
 
-@pytest.fixture
-def case(make_problem, shape, way):
-    return make_case(make_problem(*shape), way)
+@pytest.fixture(
+    params=[*itertools.product(SMALL, WAYS), *itertools.product(LARGE, TOGETHER)],
+    ids=lambda case: f"{shape_id(case[0])}-{case[1]}",
+)
+def case(request, make_problem):
+    shape, way = request.param
+    return make_case(make_problem(*shape), way.split(", "))
 
 
 def loss_and_grad(backend, case, num_threads=None):
@@ -210,6 +205,7 @@ def test_what_they_hold_changes_no_bit(backend, case, num_threads):
 
 
 @pytest.mark.parametrize("way", ["ignored", "sample_weight", "probabilities"])
+@pytest.mark.parametrize("shape", [SMALL[0], *LARGE], ids=shape_id)
 def test_nothing_but_such_rows(backend, make_problem, shape, way):
     case = make_case(make_problem(*shape), [way])
     case = replace(case.kept(), **{  # all rows as those
@@ -267,7 +263,7 @@ def test_infinite_weight(backend, case):
     assert not grad_input[case.nothing].any() and np.isnan(grad_input[~case.nothing]).any()
 
 
-@pytest.mark.parametrize("shape", [(70, 37, 13), (300, 2049, 40)], indirect=True)
+@pytest.mark.parametrize("shape", [SMALL[0], LARGE[0]], ids=shape_id)
 def test_bytes_that_overflow(backend, shape):
     n_rows, n_features, n_classes = shape
     rng = np.random.default_rng(0)
