@@ -9,7 +9,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml $(shell find meson.build meson.options csrc fastsoftmax -type f -not -path '*/__pycache__/*')
+SOURCES := pyproject.toml _fastsoftmax_command.py $(shell find meson.build meson.options csrc fastsoftmax -type f -not -path '*/__pycache__/*')
 
 .PHONY: train test bench instructions lint clean
 

@@ -21,6 +21,7 @@ from . import _numba_kernels as kernels
 from .checks import Array, LossTerms
 from .loss import CrossEntropy, Sums
 from .optim import SGD, Velocity
+from .terminal import has_terminal
 from .threads import check_num_threads, threads_for
 
 name = "numba"
@@ -78,7 +79,7 @@ class _Notice(event.Listener):  # type: ignore[misc]
     said = False
 
     def on_start(self, event: Any) -> None:
-        if not _Notice.said and sys.stderr.isatty():
+        if not _Notice.said and has_terminal():
             print("fastsoftmax: compiling the Numba kernels, once", file=sys.stderr, flush=True)
         _Notice.said = True
 

@@ -264,6 +264,8 @@ def row_order(order: Any, n_rows: int) -> npt.NDArray[np.int64] | None:
 def integer(name: str, value: Any, *, least: int) -> int:
     """`value` as an int >= `least`."""
     try:
+        if isinstance(value, bool):
+            raise TypeError
         n = operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None

@@ -34,6 +34,7 @@ def _config() -> dict[str, str]:
         "numpy": np.__version__,
         "built by": f"{_build_info.compiler} for {_build_info.host}",
     }
+    threads = get_num_threads()  # before Numba's layer, which has its own words for a wrong one
     available = available_backends()
     if "cython" in available:
         from ._cython import built_isas, selected_isa, supported_isas
@@ -45,7 +46,7 @@ def _config() -> dict[str, str]:
         config |= _numba()
     config["backends"] = ", ".join(available)
     config["backend in use"] = get_backend().name
-    config["threads"] = str(get_num_threads())
+    config["threads"] = str(threads)
     return config
 
 

@@ -45,6 +45,12 @@ class History:
         self.test_accuracy.append(sums.correct / sums.counted)
         self.eval_seconds.append(seconds)
 
+    def drop_incomplete(self) -> None:
+        """Drops what there is of an epoch that was interrupted while it was added."""
+        complete = len(self.samples_per_second)  # added last
+        for values in vars(self).values():
+            del values[complete:]
+
     def to_dict(self) -> dict[str, list[float]]:
         """The lists by their names."""
         return asdict(self)

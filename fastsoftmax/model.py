@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence, Set
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,6 +66,18 @@ def _readable(where: str, value: Any) -> Any:
     if not same:
         raise ValueError(f"{where} has a text or number that JSON does not give back as it is")
     return value
+
+
+def _on_disk(path: str | os.PathLike[str]) -> Any:
+    """An open file that safetensors can map: of a pipe, which gives its bytes once, a copy."""
+    file = open(path, "rb")  # what is missing or a folder is told as Python tells it
+    if file.seekable():
+        return file
+    with file:
+        copy = tempfile.NamedTemporaryFile(prefix="fastsoftmax-")
+        shutil.copyfileobj(file, copy)
+        copy.flush()
+    return copy
 
 
 class Evaluation(NamedTuple):
@@ -302,7 +315,7 @@ class LinearClassifier:
                 f"classes, class_names and settings must take at most {_MAX_HEADER:,} bytes, got "
                 f"{len(header):,}"
             )
-        with atomic_write(Path(path)) as file:
+        with atomic_write(path) as file:
             file.write(len(header).to_bytes(8, "little") + header)
             file.write(memoryview(content)[begin:])
 
@@ -318,9 +331,8 @@ class LinearClassifier:
         """
         from safetensors import SafetensorError, safe_open
 
-        open(path, "rb").close()  # what is missing or a folder is told as Python tells it
         try:
-            with safe_open(os.fspath(path), framework="numpy") as file:
+            with _on_disk(path) as source, safe_open(source.name, framework="numpy") as file:
                 header = _Header(file.metadata() or {})
                 if header.get("format") != _FORMAT:
                     raise ValueError(f"its header's format is {header.get('format')!r}")

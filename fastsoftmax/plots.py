@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import checks
+from .files import atomic_write
 from .history import History
 from .model import LinearClassifier
+from .terminal import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,13 +32,13 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def check_path(path: str | os.PathLike[str]) -> None:
-    """Raises a ValueError for a suffix that no picture can be written with, before it is drawn."""
-    figure = _figure(1, 1)
-    known = figure.canvas.get_supported_filetypes()
-    suffix = os.path.splitext(path)[1][1:].lower()
+def check_path(path: str | os.PathLike[str]) -> str:
+    """The format of a path's suffix; a ValueError where no picture can be written with it."""
+    known = _figure(1, 1).canvas.get_supported_filetypes()
+    suffix = os.path.splitext(os.fsdecode(path))[1][1:].lower()
     if suffix not in known:
-        raise ValueError(f"{os.fspath(path)} must end in one of .{', .'.join(sorted(known))}")
+        raise ValueError(f"{os.fsdecode(path)} must end in one of .{', .'.join(sorted(known))}")
+    return suffix
 
 
 def _grid(n: int, columns: int, width: float, height: float) -> tuple[Figure, list[Any]]:
@@ -50,8 +54,20 @@ def _grid(n: int, columns: int, width: float, height: float) -> tuple[Figure, li
 
 def _finish(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
     if path is not None:
-        figure.savefig(path, dpi=150)
+        picture = io.BytesIO()
+        figure.savefig(picture, format=check_path(path), dpi=150)
+        with atomic_write(path) as file:
+            file.write(picture.getvalue())
     return figure
+
+
+def _title(axes: Any, text: str, color: str = "black") -> None:
+    """Text as it is: no mathematics between dollars, no TeX."""
+    axes.set_title(text, fontsize=9, color=color, parse_math=False, usetex=False)
+
+
+def _names(model: LinearClassifier) -> list[str]:
+    return [plain(name) for name in model.class_names or model.classes.tolist()]
 
 
 def curves(history: History, path: str | os.PathLike[str] | None = None) -> Figure:
@@ -71,7 +87,11 @@ def curves(history: History, path: str | os.PathLike[str] | None = None) -> Figu
     ------
     ImportError
         matplotlib is not installed.
+    ValueError
+        `path` has no suffix of a picture.
     """
+    if path is not None:
+        check_path(path)
     figure = _figure(5.6, 3.6)
     axes = figure.subplots()
     epochs = np.arange(1, len(history) + 1)
@@ -116,22 +136,29 @@ def predictions(
     ImportError
         matplotlib is not installed.
     ValueError
-        `images` are not pictures, or `labels` not as many.
+        `images` are not pictures, or `labels` not as many; `path` has no suffix of a picture.
     """
+    if path is not None:
+        check_path(path)
+    columns = checks.positive_int("columns", columns)
     images = np.asarray(images)
     if images.ndim != 3 or len(images) == 0:
         raise ValueError(f"images must be (N, H, W) with N >= 1, got shape {images.shape}")
-    if labels is not None and len(labels) != len(images):
-        raise ValueError(f"labels must be {len(images)} as there are images, got {len(labels)}")
+    if labels is not None:
+        labels = checks.labels(labels)
+        if len(labels) != len(images):
+            raise ValueError(
+                f"labels must be {len(images)} as there are images, got {len(labels)}"
+            )
     predicted = model.encode(model.predict(images))
     true = None if labels is None else model.encode(labels)
-    names = model.class_names or tuple(str(label) for label in model.classes)
+    names = _names(model)
     figure, grid = _grid(len(images), columns, 1.5, 1.9)
     for i, (axes, image) in enumerate(zip(grid, images, strict=False)):
         axes.imshow(image, cmap="gray_r")
         title = names[predicted[i]] if true is None else f"{names[true[i]]}\n{names[predicted[i]]}"
         wrong = true is not None and true[i] != predicted[i]
-        axes.set_title(title, fontsize=9, color="tab:red" if wrong else "black")
+        _title(axes, title, "tab:red" if wrong else "black")
     if true is not None:
         figure.supxlabel("above: true label; below: predicted, red where wrong", fontsize=8)
     return _finish(figure, path)
@@ -165,19 +192,34 @@ def weights(
     ImportError
         matplotlib is not installed.
     ValueError
-        The features are not the pixels of such a picture.
+        The features are not the pixels of such a picture; `path` has no suffix of a picture.
     """
-    side = math.isqrt(model.n_features)
-    height, width = image_shape or (side, side)
+    if path is not None:
+        check_path(path)
+    columns = checks.positive_int("columns", columns)
+    if image_shape is None:
+        height = width = math.isqrt(model.n_features)
+    else:
+        height, width = _image_shape(image_shape)
     if height * width != model.n_features:
         raise ValueError(
             f"{model.n_features} features are not a picture of {height}x{width}; give image_shape"
         )
-    names = model.class_names or tuple(str(label) for label in model.classes)
     largest = float(abs(model.weight).max()) or 1.0
     figure, grid = _grid(model.n_classes, columns, 1.6, 1.8)
-    for axes, weight, name in zip(grid, model.weight, names, strict=False):
+    for axes, weight, name in zip(grid, model.weight, _names(model), strict=False):
         picture = weight.reshape(height, width)
         axes.imshow(picture, cmap="RdBu", vmin=-largest, vmax=largest)
-        axes.set_title(name, fontsize=9)
+        _title(axes, name)
     return _finish(figure, path)
+
+
+def _image_shape(shape: Any) -> tuple[int, int]:
+    try:
+        height, width = shape
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"image_shape must be a pair (H, W), got {shape!r}") from None
+    return (
+        checks.positive_int("image_shape[0]", height),
+        checks.positive_int("image_shape[1]", width),
+    )

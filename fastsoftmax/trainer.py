@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from .labels import check_index, labels, some
 from .loss import CrossEntropy
 from .model import LinearClassifier
 from .optim import SGD, Schedule, Velocity
+from .terminal import has_terminal
 from .threads import check_num_threads
 from .weighting import class_weights, ignored, targets
 
@@ -42,12 +44,13 @@ class TrainResult:
     model : LinearClassifier
     history : History
     dataset : str
-        Which data it really was: ``"fashion-mnist"``, ``"synthetic"``, or ``"arrays"``.
+        Which data it really was: ``"fashion-mnist"``, ``"synthetic"``, ``"arrays"``, or the name
+        of the file.
     backend : str
         Which backend did it.
     interrupted : bool
-        Whether Ctrl-C ended it early: `model` is then as trained so far, and `history` has the
-        epochs that were complete.
+        Whether Ctrl-C ended it early, and this is the `result` of a KeyboardInterrupt: `model` is
+        then as trained so far, and `history` has the epochs that were complete.
     """
 
     model: LinearClassifier
@@ -68,7 +71,7 @@ class TrainResult:
 
 
 def train(
-    data: str | Dataset | tuple[Any, Any] = "auto",
+    data: str | os.PathLike[str] | Dataset | tuple[Any, Any] = "auto",
     *,
     validation_data: tuple[Any, Any] | None = None,
     batch_size: int = 256,
@@ -93,11 +96,11 @@ def train(
 
     Parameters
     ----------
-    data : str, Dataset or (X, y)
-        A name for `load_dataset`; or rows X, (N, D) or (N, H, W) and the like, float32 or uint8
-        (pixels, scaled by 1/255), C-contiguous, and labels y, (N,) integers, booleans or strings.
-        Rows belong to labels by position: where both are pandas objects, and so a `sample_weight`,
-        their indices must be equal.
+    data : str, path, Dataset or (X, y)
+        A name or an ``.npz`` file for `load_dataset`; or rows X, (N, D) or (N, H, W) and the like,
+        float32 or uint8 (pixels, scaled by 1/255), C-contiguous, and labels y, (N,) integers,
+        booleans or strings. Rows belong to labels by position: where both are pandas objects, and
+        so a `sample_weight`, their indices must be equal.
     validation_data : (X, y), optional
         Evaluated after each epoch by the plain loss and accuracy: no weights, no smoothing; rows
         to ignore are ignored. A dataset brings its own test part.
@@ -145,6 +148,9 @@ def train(
         An argument is not of that kind.
     DatasetUnavailableError
         `data` is ``"fashion-mnist"``, and it cannot be had.
+    KeyboardInterrupt
+        By Ctrl-C. Where training had begun, the exception has the attribute `result`, a
+        `TrainResult` with the model so far and the history of its complete epochs.
 
     Warns
     -----
@@ -244,35 +250,42 @@ def train(
                 result.history.add_test(test_sums, time.perf_counter() - trained)
             result.history.add_training(sgd.lr, sums, len(x), trained - start)
             show(result.history)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        # Not one of our own kind: at an exit by another exception, be it a subclass, Python does
+        # not tell the shell of the Ctrl-C, whose loop would then go on.
         result.interrupted = True
+        result.history.drop_incomplete()
+        interrupt.result = result  # type: ignore[attr-defined]
+        raise
     finally:
         show(None)
     return result
 
 
 def _load(
-    data: str | Dataset | tuple[Any, Any],
+    data: str | os.PathLike[str] | Dataset | tuple[Any, Any],
     validation_data: tuple[Any, Any] | None,
     ignore_index: Any,
 ) -> tuple[Any, Any, Array, tuple[str, ...] | None, str, tuple[Any, Any] | None]:
     """Rows, labels, classes, their names, the name of the data, and the test pair."""
-    if isinstance(data, str):
+    if isinstance(data, (str, os.PathLike)):
         data = load_dataset(data)
-    if validation_data is not None:
-        validation_data = _pair("validation_data", validation_data)
+    test = None
     if isinstance(data, Dataset):
-        test = validation_data
-        if test is None and len(data.test_images):
-            test = (data.test_images, data.test_labels)
-        classes = np.arange(len(data.class_names))
-        return data.train_images, data.train_labels, classes, data.class_names, data.name, test
-    x, y = _pair("data", data)
+        x, y, name = data.train_images, data.train_labels, data.name
+        if len(data.test_images):
+            test = data.test_images, data.test_labels
+    else:
+        (x, y), name = _pair("data", data), "arrays"
+    if validation_data is not None:
+        test = _pair("validation_data", validation_data)
+    if isinstance(data, Dataset) and data.class_names is not None:
+        return x, y, np.arange(len(data.class_names)), data.class_names, name, test
     y = labels(y)
     classes = np.unique(y[~ignored(y, ignore_index)])
     if len(classes) < 2:
         raise ValueError(f"labels must be of at least 2 classes, got {some(classes)}")
-    return x, y, classes, None, "arrays", validation_data
+    return x, y, classes, None, name, test
 
 
 def _pair(name: str, data: Any) -> tuple[Any, Any]:
@@ -285,16 +298,25 @@ def _pair(name: str, data: Any) -> tuple[Any, Any]:
 
 def _progress_bar(progress: bool | None, epochs: int) -> Callable[[History | None], None]:
     """A function to call after each epoch, and with None at the end."""
-    if not (sys.stderr.isatty() if progress is None else progress):
+    if sys.stderr is None or not (has_terminal() if progress is None else progress):
         return lambda history: None
     from tqdm import tqdm
 
-    bar = tqdm(total=epochs, unit="epoch", leave=False)
+    # Standard error may be full, closed, or of another kind: a bar is not worth a training.
+    broken = AttributeError, OSError, ValueError
+    try:
+        bar = tqdm(total=epochs, unit="epoch", leave=False)
+    except broken:
+        return lambda history: None
 
     def show(history: History | None) -> None:
-        if history is None:
-            bar.close()
-            return
+        with suppress(*broken):
+            if history is None:
+                bar.close()
+            else:
+                update(history)
+
+    def update(history: History) -> None:
         shown = {"loss": history.train_loss[-1], "accuracy": history.train_accuracy[-1]}
         if history.test_accuracy:
             shown["test"] = history.test_accuracy[-1]

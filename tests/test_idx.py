@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fastsoftmax.datasets.idx import read_images, read_labels, read_pair, write_idx
-from fastsoftmax.files import atomic_write
 
 IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 LABELS = np.array([3, 9], np.uint8)
@@ -254,16 +253,6 @@ def test_what_cannot_be_written(tmp_path, array, error, reason):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    with pytest.raises(KeyboardInterrupt), atomic_write(path) as file:
-        file.write(b"new")
-        raise KeyboardInterrupt
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-    assert path.read_bytes() == b"old"
-
-
 def test_an_idx_file_is_written_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "images.gz"
     write_idx(path, IMAGES)
@@ -277,16 +266,6 @@ def test_an_idx_file_is_written_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.undo()
     np.testing.assert_array_equal(read_images(path), IMAGES)
     assert [p.name for p in tmp_path.iterdir()] == ["images.gz"]
-
-
-def test_two_writers_at_once(tmp_path):
-    path = tmp_path / "file"
-    with atomic_write(path) as first, atomic_write(path) as second:
-        first.write(b"first" * 1000)
-        second.write(b"second")
-        assert not path.exists()
-    assert path.read_bytes() == b"first" * 1000  # the last to finish
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file modes are those of POSIX")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
+import signal
 import sys
 
 import numpy as np
@@ -573,6 +575,15 @@ def interrupt(monkeypatch, name, call):
     monkeypatch.setattr(backend, name, function)
 
 
+def interrupted(*args, **options):
+    """What the exception has with it that a training of these arguments ends with."""
+    with pytest.raises(KeyboardInterrupt) as stop:
+        fs.train(*args, **options)
+    # of a subclass, Python would not tell the shell, and a loop of processes would go on
+    assert type(stop.value) is KeyboardInterrupt
+    return stop.value.result
+
+
 @pytest.mark.parametrize("name", ["train_epoch", "evaluate"])
 @pytest.mark.parametrize("progress", [None, True])
 def test_ctrl_c_in_the_third_epoch(monkeypatch, capsys, name, progress):
@@ -580,7 +591,7 @@ def test_ctrl_c_in_the_third_epoch(monkeypatch, capsys, name, progress):
     trained = 2 if name == "train_epoch" else 3
     expected = fs.train((x, y), epochs=trained, validation_data=(x, y), backend="cython")
     interrupt(monkeypatch, name, 3)
-    result = fs.train(
+    result = interrupted(
         (x, y), epochs=10, validation_data=(x, y), backend="cython", progress=progress
     )
     assert result.interrupted and not expected.interrupted
@@ -595,9 +606,60 @@ def test_ctrl_c_in_the_third_epoch(monkeypatch, capsys, name, progress):
 
 def test_ctrl_c_in_the_first_epoch(monkeypatch):
     interrupt(monkeypatch, "train_epoch", 1)
-    result = fs.train((X, Y), epochs=10, backend="cython")
+    result = interrupted((X, Y), epochs=10, backend="cython")
     assert result.interrupted and len(result.history) == 0
     assert result.model.predict(X).shape == (N,)
+
+
+@pytest.mark.parametrize("call", [1, 2, 3])
+@pytest.mark.parametrize("method", ["add_test", "add_training"])
+def test_ctrl_c_while_an_epoch_is_written_down(monkeypatch, method, call):
+    """Python asks for signals between any two of its instructions."""
+
+    class Cut(list):
+        def append(self, value):
+            super().append(value)
+            if len(self) == call:
+                raise KeyboardInterrupt
+
+    history = fs.History()
+    column = {"add_test": "test_loss", "add_training": "train_accuracy"}[method]
+    setattr(history, column, Cut())
+    monkeypatch.setattr("fastsoftmax.trainer.History", lambda: history)
+    result = interrupted((X, Y), epochs=5, validation_data=(X, Y))
+    assert {len(values) for values in vars(result.history).values()} == {call - 1}
+
+
+def test_ctrl_c_before_training_begins(monkeypatch):
+    def load(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastsoftmax.trainer.load_dataset", load)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        fs.train("synthetic")
+    assert not hasattr(stop.value, "result")
+
+
+LOOP = """
+import os, signal, threading
+import numpy as np
+import fastsoftmax as fs
+
+rng = np.random.default_rng(0)
+X = rng.standard_normal((5000, 20), np.float32)
+y = rng.integers(0, 3, 5000)
+threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+for _ in range(100_000):
+    result = fs.train((X, y), epochs=20)
+print("went on")
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+def test_one_ctrl_c_ends_a_loop_of_trainings(run_python):
+    done = run_python(LOOP)
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
 
 
 # ---- the progress bar ----
@@ -671,6 +733,44 @@ def test_a_bar_where_standard_error_is_a_terminal(bars, monkeypatch):
     assert bars == []
     fs.train((X, Y), epochs=1)
     assert len(bars) == 1
+
+
+class Broken(io.StringIO):
+    """A standard error that is full, closed, or no file at all."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        raise self.error
+
+
+@pytest.mark.parametrize("progress", [None, True, False])
+@pytest.mark.parametrize(
+    "stream",
+    [
+        None,
+        object(),
+        Broken(OSError(28, "No space left on device")),
+        Broken(BrokenPipeError()),
+        Broken(ValueError("I/O operation on closed file")),
+    ],
+    ids=["none", "object", "full", "pipe", "closed"],
+)
+def test_no_bar_where_nothing_can_be_shown(monkeypatch, stream, progress):
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert len(fs.train((X, Y), epochs=3, progress=progress).history) == 3
+
+
+def test_a_standard_error_that_was_closed(monkeypatch):
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert len(fs.train((X, Y), epochs=3).history) == 3
 
 
 def test_the_real_bar(capsys):

@@ -1,27 +1,30 @@
-"""The data to train on: Fashion-MNIST, or a stand-in drawn by the program."""
+"""The data to train on: Fashion-MNIST, a stand-in drawn by the program, or a file of arrays."""
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 
-from . import fashion_mnist, synthetic
+from . import fashion_mnist, npz, synthetic
 from .dataset import Dataset
 from .fashion_mnist import DatasetUnavailableError
 
 __all__ = ["Dataset", "DatasetUnavailableError", "load_dataset"]
 
 
-def load_dataset(name: str = "auto") -> Dataset:
-    """Load a dataset by its name.
+def load_dataset(name: str | os.PathLike[str] = "auto") -> Dataset:
+    """Load a dataset by its name, or from an ``.npz`` file.
 
     Parameters
     ----------
-    name : {"auto", "fashion-mnist", "synthetic"}, default "auto"
+    name : {"auto", "fashion-mnist", "synthetic"} or path, default "auto"
         ``"fashion-mnist"`` is looked for in ``$FASTSOFTMAX_DATA_DIR/fashion-mnist/`` and in the
         cache, and downloaded otherwise. ``"synthetic"`` is the built-in stand-in of the same
         shapes. ``"auto"`` is Fashion-MNIST where it can be had and the stand-in elsewhere; the
-        `name` of the result tells which.
+        `name` of the result tells which. The file of a path has arrays ``x_train`` and
+        ``y_train``, and if they are wanted ``x_test`` and ``y_test``; or only ``x`` and ``y``.
+        The rules for them are those of ``train((x, y))``: labels stand for themselves.
 
     Returns
     -------
@@ -30,9 +33,12 @@ def load_dataset(name: str = "auto") -> Dataset:
     Raises
     ------
     TypeError
-        If `name` is not a str.
+        If `name` is neither a str nor a path.
     ValueError
-        If there is no such dataset, or if a file in ``$FASTSOFTMAX_DATA_DIR`` has the wrong MD5.
+        If there is no such dataset, if the file does not have those arrays, or if a file in
+        ``$FASTSOFTMAX_DATA_DIR`` has the wrong MD5.
+    FileNotFoundError
+        If there is no such ``.npz`` file.
     DatasetUnavailableError
         If Fashion-MNIST was asked for by name and cannot be had.
 
@@ -46,14 +52,19 @@ def load_dataset(name: str = "auto") -> Dataset:
     >>> load_dataset("synthetic")
     <Dataset synthetic: 60000 + 10000 pictures of 28x28, 10 classes>
     """
-    if not isinstance(name, str):
-        raise TypeError(f"name must be a str, not {type(name).__name__}")
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(f"name must be a str or a path, not {type(name).__name__}")
+    if is_file(name):
+        return npz.load(name)
     if name == "fashion-mnist":
         return fashion_mnist.load()
     if name == "synthetic":
         return synthetic.make()
     if name != "auto":
-        raise ValueError(f"unknown dataset {name!r}: choose auto, fashion-mnist or synthetic")
+        raise ValueError(
+            f"unknown dataset {name!r}: choose auto, fashion-mnist or synthetic, or give the path "
+            f"of an .npz file"
+        )
     try:
         return fashion_mnist.load()
     except DatasetUnavailableError as error:
@@ -66,6 +77,15 @@ def load_dataset(name: str = "auto") -> Dataset:
             stacklevel=_stacklevel(),
         )
         return synthetic.make()
+
+
+def is_file(name: str | os.PathLike[str]) -> bool:
+    """Whether `name` is a file for `load_dataset`: a path, or a str that is no dataset's name."""
+    if not isinstance(name, str):
+        return True
+    if name in ("auto", "fashion-mnist", "synthetic"):
+        return False
+    return name.lower().endswith((".npz", ".npy")) or os.path.exists(name)
 
 
 def _stacklevel() -> int:

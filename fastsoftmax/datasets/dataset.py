@@ -17,7 +17,7 @@ CLASS_NAMES = (
 # eq=False: comparing arrays with == gives no truth value, so identity is the only sound equality.
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Pictures with labels, split into a training and a test part.
+    """Rows with labels, most often pictures, split into a training and a test part.
 
     The arrays are read-only, as the pictures may be a memory map of the cache: copy what you
     want to change.
@@ -25,12 +25,13 @@ class Dataset:
     Attributes
     ----------
     train_images, test_images : ndarray of uint8, shape (N, 28, 28)
-        Grey levels, 0 is the background.
+        Grey levels, 0 is the background. Those of a file of one's own are what they are there.
     train_labels, test_labels : ndarray of int32, shape (N,)
         Indices into `class_names`; a negative one is for rows that training is told to ignore.
-    class_names : tuple of str
+    class_names : tuple of str, or None
+        None where the labels stand for themselves, as those of a file of one's own.
     name : str
-        Which data it really is: ``"fashion-mnist"`` or ``"synthetic"``.
+        Which data it really is: ``"fashion-mnist"``, ``"synthetic"``, or the name of the file.
 
     Raises
     ------
@@ -47,11 +48,11 @@ class Dataset:
     'dress'
     """
 
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int32]
-    test_images: NDArray[np.uint8]
-    test_labels: NDArray[np.int32]
-    class_names: tuple[str, ...]
+    train_images: NDArray[Any]
+    train_labels: NDArray[Any]
+    test_images: NDArray[Any]
+    test_labels: NDArray[Any]
+    class_names: tuple[str, ...] | None
     name: str
 
     def __post_init__(self) -> None:
@@ -96,9 +97,11 @@ class Dataset:
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.train_images.shape[1:]))
+        kind = "pictures" if self.train_images.ndim == 3 else "rows"
+        names = np.unique(self.train_labels) if self.class_names is None else self.class_names
         return (
             f"<Dataset {self.name}: {len(self.train_images)} + {len(self.test_images)} "
-            f"pictures of {size}, {len(self.class_names)} classes>"
+            f"{kind} of {size}, {len(names)} classes>"
         )
 
 

@@ -157,15 +157,15 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
     ValueError
         If `array` has no dimensions or no elements.
     """
-    path = Path(path)
+    name = os.fsdecode(path)
     if array.dtype != np.uint8:
-        raise TypeError(f"{path}: the array must be of uint8, not {array.dtype}")
+        raise TypeError(f"{name}: the array must be of uint8, not {array.dtype}")
     if array.size == 0 or array.ndim == 0:
-        raise ValueError(f"{path}: nothing to write in an array of shape {array.shape}")
+        raise ValueError(f"{name}: nothing to write in an array of shape {array.shape}")
     header = struct.pack(f">HBB{array.ndim}I", 0, _UNSIGNED_BYTE, array.ndim, *array.shape)
     content = np.ascontiguousarray(array).data
     with atomic_write(path) as file:
-        if path.suffix == ".gz":
+        if name.endswith(".gz"):
             # filename="": the name of the temporary file must not get into the header.
             with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as compressed:
                 compressed.write(header)
