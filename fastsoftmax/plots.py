@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["curves", "predictions", "weights"]
 
+_ROOM = 24  # letters of a title
+
 
 def _figure(width: float, height: float) -> Figure:
     try:
@@ -67,7 +69,9 @@ def _title(axes: Any, text: str, color: str = "black") -> None:
 
 
 def _names(model: LinearClassifier) -> list[str]:
-    return [plain(name) for name in model.class_names or model.classes.tolist()]
+    """What the pictures are called; as much of it as there is room for beside the next."""
+    names = [plain(name) for name in model.class_names or model.classes.tolist()]
+    return [name if len(name) <= _ROOM else f"{name[: _ROOM - 1]}…" for name in names]
 
 
 def curves(history: History, path: str | os.PathLike[str] | None = None) -> Figure:

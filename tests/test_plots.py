@@ -200,6 +200,83 @@ def test_weights_of_another_shape(shape, message):
     assert str(error.value) == message
 
 
+# ---- text as it is ----
+
+MARKUP = [
+    "$$", "$x_1$", "$\\frac{1}{$", "a$b", "_hidden", "100 %", "\\textbf{a}", "a^b_c", "{", "&#~",
+    "été ⊕",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MARKUP)
+@pytest.mark.parametrize("as_class", [False, True], ids=["class_names", "classes"])
+def test_text_is_no_markup(tmp_path, name, as_class):
+    names = [name, "b", "c"]
+    classifier = model(classes=names) if as_class else model(class_names=names)
+    labels = names[:2] if as_class else [0, 1]
+    figure = plots.predictions(classifier, pictures(0, 1), labels, tmp_path / "p.svg")
+    assert titles(figure) == [f"{name}\n{name}", "b\nb"]
+    assert titles(plots.weights(classifier, (2, 3), tmp_path / "w.png")) == names
+
+
+def test_names_are_not_set_by_tex_even_where_a_user_has_all_text_so():
+    with matplotlib.rc_context({"text.usetex": True}):
+        figure = plots.weights(model(class_names=["100 %", "b", "c"]), (2, 3))
+    assert not any(axes.title.get_usetex() for axes in visible(figure))
+
+
+def test_a_name_is_one_line_of_what_can_be_seen():
+    names = ["a\nb", "\x1b\0\t\ud800", "long " * 10]
+    figure = plots.weights(model(class_names=names), (2, 3))
+    assert titles(figure) == ["a\\nb", "\\x1b\\x00\\t\\ud800", "long long long long lon…"]
+    figure.draw_without_rendering()
+
+
+# ---- arguments of a wrong kind ----
+
+
+@pytest.mark.parametrize(
+    "columns, error",
+    [(0, ValueError), (-3, ValueError), ("3", TypeError), (2.5, TypeError), (2.0, TypeError),
+     (True, TypeError), (None, TypeError), ((2,), TypeError), (np.nan, TypeError)],
+    ids=repr,
+)  # fmt: skip
+def test_columns(columns, error):
+    for draw in (
+        lambda: plots.predictions(model(), pictures(0), columns=columns),
+        lambda: plots.weights(model(), (2, 3), columns=columns),
+    ):
+        with pytest.raises(error, match=r"^columns must be "):
+            draw()
+
+
+def test_columns_of_numpy():
+    assert len(plots.weights(model(), (2, 3), columns=np.int8(2)).axes) == 4
+
+
+@pytest.mark.parametrize(
+    "shape, error",
+    [((2, 3, 1), ValueError), ((6,), ValueError), ((), ValueError), (6, TypeError), (0, TypeError),
+     ("23", TypeError), ((2.0, 3.0), TypeError), ((-2, -3), ValueError), ((0, 6), ValueError),
+     ((True, 6), TypeError), (("2", "3"), TypeError), ((None, 3), TypeError), (False, TypeError)],
+    ids=repr,
+)  # fmt: skip
+def test_image_shape(shape, error):
+    with pytest.raises(error, match=r"^image_shape(\[[01]\])? must be "):
+        plots.weights(model(), shape)
+
+
+def test_image_shape_of_numpy():
+    assert titles(plots.weights(model(), np.array([2, 3]))) == list("012")
+    assert titles(plots.weights(model(), [2, 3])) == list("012")
+
+
+@pytest.mark.parametrize("labels", [3, [[0], [1]], [0.5, 1.0]], ids=str)
+def test_predictions_with_what_are_no_labels(labels):
+    with pytest.raises((TypeError, ValueError), match="labels must be"):
+        plots.predictions(model(), pictures(0, 1), labels)
+
+
 # ---- files ----
 
 DRAW = {
@@ -238,6 +315,34 @@ def test_a_path_that_a_picture_can_have(tmp_path):
         plots.check_path(tmp_path / name)
         plots.curves(HISTORY, tmp_path / name)
         assert (tmp_path / name).stat().st_size > 1000
+
+
+@EACH
+@pytest.mark.parametrize("name", ["c.xyz", "c", ".png", "c.png.gz", ""])
+def test_a_wrong_suffix_is_told_before_anything_is_drawn(tmp_path, monkeypatch, draw, name):
+    monkeypatch.setattr(plots.np, "arange", lambda *args: pytest.fail("it was drawn"))
+    monkeypatch.setattr(plots, "_grid", lambda *args: pytest.fail("it was drawn"))
+    with pytest.raises(ValueError, match=r" must end in one of \."):
+        draw(name)
+    with pytest.raises(ValueError, match=r" must end in one of \."):
+        draw(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@EACH
+def test_an_old_picture_is_replaced_through_a_link(tmp_path, draw):
+    (tmp_path / "old.png").write_bytes(b"old")
+    (tmp_path / "link.png").symlink_to("old.png")
+    draw(tmp_path / "link.png")
+    assert (tmp_path / "link.png").is_symlink()
+    assert (tmp_path / "old.png").read_bytes().startswith(b"\x89PNG")
+
+
+@EACH
+@pytest.mark.parametrize("suffix", ["pdf", "svgz", "eps", "jpg", "PNG"])
+def test_other_formats(tmp_path, draw, suffix):
+    draw(tmp_path / f"c.{suffix}")
+    assert (tmp_path / f"c.{suffix}").stat().st_size > 1000
 
 
 @EACH
