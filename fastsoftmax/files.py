@@ -32,6 +32,8 @@ StrPath: TypeAlias = "str | os.PathLike[str]"
 
 # Folders in which a link is an open file, whatever its text says
 _DESCRIPTORS = re.compile(r"/proc/\d+(/task/\d+)?/fd|/dev/fd")
+TEMPORARY = r"\..+\.[0-9a-f]{16}\.tmp"  # the name of a file that is being written
+_OLD = 3600.0  # seconds after which nobody is writing it any more
 # What a folder says that takes no new file, or none in the place of this one (a mount point)
 _NOT_HERE = {errno.EACCES, errno.EBUSY, errno.EPERM, errno.EROFS}
 
@@ -46,9 +48,6 @@ class Output(NamedTuple):
     @property
     def is_file(self) -> bool:
         return self.status is not None and stat.S_ISREG(self.status.st_mode)
-
-TEMPORARY = r"\..+\.[0-9a-f]{16}\.tmp"  # the name of a file that is being written
-_OLD = 3600.0  # seconds after which nobody is writing it any more
 
 
 @contextmanager

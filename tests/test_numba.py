@@ -411,6 +411,18 @@ def _locks_are_free():
     return taken == [True, True]
 
 
+@pytest.mark.parametrize("stream", ["None", "object()", "closed"])
+def test_compilation_needs_no_standard_error(run_python, tmp_path, stream):
+    """As in windowed programs, which have none."""
+    code = (
+        f"import os, sys; closed = open(os.devnull); closed.close(); sys.stderr = {stream}\n"
+        + COMPILE_THE_SMALLEST
+        + "print('done')"
+    )
+    result = run_python(code, NUMBA_CACHE_DIR=str(tmp_path))
+    assert (result.returncode, result.stdout) == (0, "done\n")
+
+
 # ---- threads ----
 
 
