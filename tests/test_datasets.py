@@ -744,7 +744,7 @@ def test_unknown_names():
     with pytest.raises(ValueError, match=r"'mnist'.*auto, fashion-mnist or synthetic"):
         load_dataset("mnist")
     for name in (None, 3, b"auto"):
-        with pytest.raises(TypeError, match=f"must be a str, not {type(name).__name__}"):
+        with pytest.raises(TypeError, match=f"must be a str or a path, not {type(name).__name__}"):
             load_dataset(name)
 
 
