@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 
-from fastsoftmax.optim import SGD
+from fastsoftmax.optim import SGD, Velocity
 
 if "numba" not in os.environ.get("FASTSOFTMAX_EXPECT_BACKENDS", "").split(","):
     pytest.importorskip("numba")
@@ -420,6 +420,53 @@ def test_compilation_needs_no_standard_error(monkeypatch):
         monkeypatch.setattr(sys, "stderr", stream)
         _numba._Notice().on_start(None)
         assert _numba._Notice.said
+
+
+# ---- Ctrl-C ----
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_an_epoch_is_some_calls_between_which_ctrl_c_is_heard(make_problem, monkeypatch, in_order):
+    problem = make_problem(200, 9, 4)
+    order = None if in_order else np.random.default_rng(0).permutation(200)
+    run, sgd, calls = _numba._run, SGD(lr=0.1, momentum=0.9), []
+
+    def trained(rows):
+        weight, bias = problem.parameters()
+        velocity = Velocity.of(weight, bias)
+        sample_weight, sums = np.linspace(0.5, 2, 200), None
+        if order is None:
+            given = problem.x[:rows], problem.target[:rows], None
+            sample_weight = sample_weight[:rows]
+        else:
+            given = problem.x, problem.target, order[:rows]
+        try:
+            sums = _numba.train_epoch(
+                *given, 16, weight, bias, sgd, velocity, sample_weight=sample_weight
+            )
+        except KeyboardInterrupt:
+            pass
+        return sums, weight.tobytes(), bias.tobytes(), velocity.weight.tobytes(), velocity.started
+
+    def counted(*args):
+        calls.append(1)
+        return run(*args)
+
+    def interrupted(*args):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return counted(*args)
+
+    whole, two_calls = trained(200), trained(96)
+    monkeypatch.setattr(_numba, "_CALL", 3 * 16 * 36 + 1)  # three steps
+    monkeypatch.setattr(_numba, "_run", counted)
+    in_parts = trained(200)
+    assert len(calls) == 5 and in_parts[1:] == whole[1:]
+    assert in_parts[0].correct == whole[0].correct
+    assert in_parts[0].loss == pytest.approx(whole[0].loss, rel=1e-12)
+    calls.clear()
+    monkeypatch.setattr(_numba, "_run", interrupted)
+    assert trained(200) == (None, *two_calls[1:])
 
 
 # ---- threads ----
