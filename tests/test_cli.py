@@ -492,10 +492,10 @@ def test_an_npz_with_objects_is_not_unpickled(refused, data, tmp_path):
     [
         ({"x_train": lambda a: a / 255}, "x must be float32 or uint8, got float64; convert it"),
         ({"x_test": lambda a: a[:, :20].copy()}, "x has 560 features, expected 784"),
-        ({"y_train": lambda a: a[1:]}, "(1000,) as x has rows, got (999,)"),
+        ({"y_train": lambda a: a[1:]}, "(1000,) as train_images has rows, got (999,)"),
         ({"y_train": lambda a: a - 1}, "label 9 is none of the classes [-1, 0, 1, 2"),
         ({"y_test": lambda a: a + 1}, "is none of the classes [0, 1, 2"),
-        ({"y_test": lambda a: a[:-1]}, "(200,) as x has rows, got (199,)"),
+        ({"y_test": lambda a: a[:-1]}, "(200,) as test_images has rows, got (199,)"),
         ({"x_train": lambda a: a[:0], "y_train": lambda a: a[:0]}, "at least 2 classes, got []"),
     ],
     ids=["float64", "features", "y_train", "negative", "unknown", "y_test", "no rows"],

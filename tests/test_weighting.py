@@ -25,7 +25,9 @@ def by_hand(*, class_weight=None, sample_weight=None, label_smoothing=0.0, ignor
     bias, x = np.zeros(K), X.astype(np.float64)
     class_weight = np.ones(K) if class_weight is None else class_weight
     sample_weight = np.ones(N) if sample_weight is None else sample_weight
-    kept = np.ones(N) if ignored is None else Y != ignored
+    kept = sample_weight != 0  # rows that count
+    if ignored is not None:
+        kept &= Y != ignored
     losses, accuracies = [], []
     for _ in range(epochs):
         order = rng.permutation(N)
