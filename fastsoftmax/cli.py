@@ -19,7 +19,7 @@ from .checks import Array
 from .config import show_config
 from .datasets import is_file, load_dataset, npz
 from .files import atomic_write, check_output, same_file
-from .labels import labels as as_labels
+from .labels import labels
 from .model import LinearClassifier
 from .terminal import plain, write
 from .trainer import TrainResult, train
@@ -314,7 +314,7 @@ def _predict(args: argparse.Namespace) -> None:
         data = load_dataset(args.data)
         x, y = data.test_images, data.test_labels
     if y is not None:
-        y = as_labels(y)
+        y = labels(y)
         if len(y) != len(x):
             raise ValueError(f"labels must be {len(x)} as there are rows, got {len(y)}")
         y = y[: args.count]

@@ -12,7 +12,7 @@ import numpy as np
 from . import checks
 from .files import atomic_write
 from .history import History
-from .labels import labels as as_labels
+from .labels import labels as checked_labels
 from .model import LinearClassifier
 from .terminal import plain
 
@@ -150,7 +150,7 @@ def predictions(
     if images.ndim != 3 or len(images) == 0:
         raise ValueError(f"images must be (N, H, W) with N >= 1, got shape {images.shape}")
     if labels is not None:
-        labels = as_labels(labels)
+        labels = checked_labels(labels)
         if len(labels) != len(images):
             raise ValueError(
                 f"labels must be {len(images)} as there are images, got {len(labels)}"
