@@ -2,6 +2,9 @@
 #ifndef FS_PASS_H
 #define FS_PASS_H
 
+#include <float.h>
+#include <math.h>
+
 #include "chunks.h"
 #include "fastsoftmax.h"
 #include "threads.h"
@@ -93,9 +96,9 @@ static inline void add_sums(fs_sums *to, const fs_sums *sums, ptrdiff_t n) {
     }
 }
 
-/* Of a mean over rows of that weight. */
+/* Of a mean over rows of that weight; 1 where that is none, as then there is no gradient. */
 static inline float grad_scale_of(double weight) {
-    return 1.0f / (weight != 0 ? (float)weight : 1.0f);
+    return 1.0f / (fabs(weight) >= FLT_MIN ? (float)weight : 1.0f);
 }
 
 static inline fs_rooms rooms_of(const pass *p, ptrdiff_t first, ptrdiff_t n) {

@@ -298,6 +298,58 @@ cdef int fill_params(fs_params *params, weight, bias, velocity) except -1:
     return 0
 
 
+# ---- memory that must not overlap ----
+
+cdef struct span:
+    const char *begin
+    Py_ssize_t size
+
+
+cdef span span_of(const void *begin, Py_ssize_t n, Py_ssize_t itemsize) noexcept:
+    cdef span s
+    s.begin = <const char *> begin
+    s.size = n * itemsize if begin != NULL else 0
+    return s
+
+
+cdef bint overlap(const span *spans, int n_written, int n) noexcept:
+    """Whether the first n_written of n spans overlap one another or the rest."""
+    cdef int i, j
+    for i in range(n_written):
+        for j in range(i + 1, n):
+            if (spans[i].begin < spans[j].begin + spans[j].size
+                    and spans[j].begin < spans[i].begin + spans[i].size):
+                return True
+    return False
+
+
+cdef int add_read(span *spans, const fs_rows *rows, Py_ssize_t n_rows) noexcept:
+    """What is read of n_rows in memory; returns how many spans."""
+    cdef const fs_criterion *c = rows.criterion
+    cdef Py_ssize_t itemsize = 1 if rows.row_type == FS_UINT8 else sizeof(float)
+    spans[0] = span_of(rows.x, n_rows * rows.n_features, itemsize)
+    spans[1] = span_of(rows.target, n_rows, sizeof(int32_t))
+    spans[2] = span_of(rows.order, rows.n_rows, sizeof(int64_t))
+    if c == NULL:
+        return 3
+    spans[3] = span_of(c.sample_weight, n_rows, sizeof(float))
+    spans[4] = span_of(c.probabilities, n_rows * rows.n_classes, sizeof(float))
+    return 5
+
+
+cdef bint overlap_in_training(const fs_rows *rows, const fs_params *params,
+                              Py_ssize_t n_rows) noexcept:
+    cdef span spans[9]
+    cdef Py_ssize_t k = rows.n_classes, size = k * rows.n_features
+    cdef int n = 4
+    spans[0] = span_of(params.weight, size, sizeof(float))
+    spans[1] = span_of(params.bias, k, sizeof(float))
+    spans[2] = span_of(params.velocity_weight, size, sizeof(float))
+    spans[3] = span_of(params.velocity_bias, k, sizeof(float))
+    n += add_read(spans + n, rows, n_rows)
+    return overlap(spans, 4, n)
+
+
 cdef fs_sgd sgd_struct(sgd, velocity):
     cdef fs_sgd s
     s.lr = sgd.lr
@@ -310,8 +362,9 @@ cdef fs_sgd sgd_struct(sgd, velocity):
     return s
 
 
-cdef sums_of(const fs_sums *sums):
-    return Sums(sums.loss, sums.correct, sums.weight, sums.counted)
+cdef sums_of(const fs_sums *sums, terms):
+    result = Sums(sums.loss, sums.correct, sums.weight, sums.counted)
+    return result if type(terms) is np.ndarray else terms.unscaled(result)
 
 
 cdef int check(int status) except -1:
@@ -357,6 +410,7 @@ def loss_and_grad(x, target, weight, bias, *, criterion=None, sample_weight=None
     cdef void *gi = NULL
     if grad_input is not None:
         gi = to_write(checks.output("grad_input", grad_input, x.shape, weight.dtype))
+        checks.no_overlap_with_result("grad_input", grad_input, x, terms, weight, bias)
     grad_weight, grad_bias = np.empty_like(weight), np.empty_like(bias)
     cdef const void *w = to_read(weight)
     cdef const void *b = to_read(bias)
@@ -366,7 +420,9 @@ def loss_and_grad(x, target, weight, bias, *, criterion=None, sample_weight=None
         status = fs_loss_and_grad(kernels, &rows, <const float *> w, <const float *> b, threads,
                                   <float *> gw, <float *> gb, <float *> gi, &sums)
     check(status)
-    return sums.loss, grad_weight, grad_bias
+    if type(terms) is not np.ndarray:
+        terms.unscale(grad_weight, grad_bias, grad_input)
+    return sums_of(&sums, terms).loss, grad_weight, grad_bias
 
 
 def sgd_update(weight, bias, grad_weight, grad_bias, total_weight, sgd, velocity=None):
@@ -375,7 +431,8 @@ def sgd_update(weight, bias, grad_weight, grad_bias, total_weight, sgd, velocity
     grad_weight, grad_bias = checks.parameters(
         grad_weight, grad_bias, names=("grad_weight", "grad_bias"), shape=weight.shape)
     moments = checks.velocity_of(sgd, velocity, weight)
-    cdef double total = checks.positive("total_weight", total_weight)
+    cdef double total = checks.total_weight(total_weight)
+    checks.no_overlap_in_update(weight, bias, grad_weight, grad_bias, moments)
     cdef fs_sgd settings = sgd_struct(sgd, moments)
     cdef const void *gw = to_read(grad_weight)
     cdef const void *gb = to_read(grad_bias)
@@ -417,6 +474,8 @@ cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, criterion
     fill_rows(&rows, x, order, scale, weight.shape[0])
     fill_terms(&rows, &c, terms)
     fill_params(&params, weight, bias, moments)
+    if overlap_in_training(&rows, &params, x.shape[0]):
+        checks.no_overlap_in_training(x, terms, order, weight, bias, moments)
     cdef fs_sgd settings = sgd_struct(sgd, moments)
     cdef Py_ssize_t n_batch = min(batch_size or rows.n_rows, rows.n_rows)
     threads = threads_for(num_threads, n_batch * weight.size)
@@ -429,7 +488,7 @@ cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, criterion
     if moments is not None and status != FS_NO_MEMORY:
         velocity.started = True
     check(status)
-    return sums_of(&sums)
+    return sums_of(&sums, terms)
 
 
 def evaluate(x, target, weight, bias, *, criterion=None, sample_weight=None, scale=1.0,
@@ -447,13 +506,16 @@ def evaluate(x, target, weight, bias, *, criterion=None, sample_weight=None, sca
     cdef void *out = NULL
     if losses is not None:
         out = to_write(checks.output("losses", losses, x.shape[:1], weight.dtype))
+        checks.no_overlap_with_result("losses", losses, x, terms, weight, bias)
     cdef const void *w = to_read(weight)
     cdef const void *b = to_read(bias)
     with nogil:
         status = fs_evaluate(kernels, &rows, <const float *> w, <const float *> b, threads,
                              <float *> out, &sums)
     check(status)
-    return sums_of(&sums)
+    if losses is not None and type(terms) is not np.ndarray:
+        terms.unscale(losses)
+    return sums_of(&sums, terms)
 
 
 def predict_logits(x, weight, bias, *, scale=1.0, num_threads=None):

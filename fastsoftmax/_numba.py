@@ -127,7 +127,7 @@ def _run(driver: Callable[..., Any], threads: int, x: Array, *arguments: Any) ->
 
 def _terms(terms: LossTerms) -> tuple[Any, ...]:
     """What a driver takes of them."""
-    target, probabilities, class_weight, sample_weight, label_smoothing, plain = terms
+    target, probabilities, class_weight, sample_weight, label_smoothing, plain, _ = terms
     return (
         NO_TARGET if target is None else target,
         NO_MATRIX if probabilities is None else probabilities,
@@ -202,6 +202,7 @@ def loss_and_grad(
         grad_input = NO_MATRIX
     else:
         checks.output("grad_input", grad_input, x.shape, weight.dtype)
+    checks.no_overlap_with_result("grad_input", grad_input, x, terms, weight, bias)
     threads = threads_for(num_threads, x.shape[0] * weight.size)
     grad_weight, grad_bias = np.empty_like(weight), np.empty_like(bias)
     sums = _run(
@@ -212,7 +213,8 @@ def loss_and_grad(
     if grad_scale != 1:
         for gradient in (grad_weight, grad_bias, grad_input):
             gradient *= np.float32(grad_scale)
-    return _sums(sums).loss, grad_weight, grad_bias
+    terms.unscale(grad_weight, grad_bias, grad_input)
+    return terms.unscaled(_sums(sums)).loss, grad_weight, grad_bias
 
 
 def sgd_update(
@@ -229,7 +231,8 @@ def sgd_update(
         grad_weight, grad_bias, names=("grad_weight", "grad_bias"), shape=weight.shape
     )
     moments = checks.velocity_of(sgd, velocity, weight)
-    total_weight = checks.positive("total_weight", total_weight)
+    total_weight = checks.total_weight(total_weight)
+    checks.no_overlap_in_update(weight, bias, grad_weight, grad_bias, moments)
     v_weight, v_bias, started = moments or (NO_VECTOR, NO_VECTOR, True)
     settings = _settings(sgd)
     for w, g, v, decay in (
@@ -305,6 +308,7 @@ def _train(
     checks.not_empty(n_rows)
     moments = checks.velocity_of(sgd, velocity, weight)
     scale = checks.row_scale(scale)
+    checks.no_overlap_in_training(x, terms, order, weight, bias, moments)
     v_weight, v_bias, started = moments or (NO_MATRIX, NO_VECTOR, True)
     batch_size = min(batch_size or n_rows, n_rows)
     threads = threads_for(num_threads, batch_size * weight.size)
@@ -325,7 +329,7 @@ def _train(
         started = True
         if moments is not None and velocity is not None:
             velocity.started = True
-    return _sums(sums)
+    return terms.unscaled(_sums(sums))
 
 
 def evaluate(
@@ -349,12 +353,14 @@ def evaluate(
         losses = NO_VECTOR
     else:
         checks.output("losses", losses, x.shape[:1], weight.dtype)
+    checks.no_overlap_with_result("losses", losses, x, terms, weight, bias)
     threads = threads_for(num_threads, x.shape[0] * weight.size)
     sums = _run(
         *(kernels.score, threads, x, *_terms(terms), NO_ORDER, scale, *_only_read(weight, bias)),
         *(NO_MATRIX, losses),
     )
-    return _sums(sums)
+    terms.unscale(losses)
+    return terms.unscaled(_sums(sums))
 
 
 def predict_logits(

@@ -179,6 +179,7 @@ P0, P1 = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3)
 P2, P3 = np.float32(8.3334519073e-3), np.float32(4.1665795894e-2)
 P4, P5 = np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
 ZERO, ONE = np.float32(0), np.float32(1)
+TINY = 2.0**-126  # the least that float32 has in all its digits
 
 
 @kernel(fastmath=FUSE)
@@ -629,12 +630,12 @@ def update(
     first: bool,
 ) -> None:  # fmt: skip
     """One update of w (n,) by the gradient (n,) of a summed loss, over the weight of its rows, or
-    1 where that is 0; v is (n,), or (0,) without momentum.
+    1 where that is none; v is (n,), or (0,) without momentum.
 
     No fast-math: a slice of a parameter has the bits that the whole has.
     """
     never_inlined()
-    grad_scale = ONE / (np.float32(total_weight) if total_weight != 0 else ONE)
+    grad_scale = ONE / (np.float32(total_weight) if abs(total_weight) >= TINY else ONE)
     decay = np.float32(weight_decay)
     lr, momentum = np.float32(sgd.lr), np.float32(sgd.momentum)
     undamped = ONE - np.float32(sgd.dampening)

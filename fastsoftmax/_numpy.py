@@ -25,6 +25,7 @@ from . import checks
 from .checks import FLOATS, Array, LossTerms
 from .loss import CrossEntropy, Sums
 from .optim import SGD, Velocity
+from .scalars import FLOAT32_TINY
 from .threads import check_num_threads
 
 name = "numpy"
@@ -180,11 +181,13 @@ def loss_and_grad(
     grad_scale = checks.finite("grad_scale", grad_scale)
     if grad_input is not None:
         checks.output("grad_input", grad_input, x.shape, weight.dtype)
+    checks.no_overlap_with_result("grad_input", grad_input, x, terms, weight, bias)
     sums, grad_weight, grad_bias = _loss_and_grad(x, terms, weight, bias, scale, grad_input)
+    terms.unscale(grad_weight, grad_bias, grad_input)
     for gradient in (grad_weight, grad_bias, grad_input):
         if gradient is not None:
             gradient *= weight.dtype.type(grad_scale)
-    return sums.loss, grad_weight, grad_bias
+    return terms.unscaled(sums).loss, grad_weight, grad_bias
 
 
 def sgd_update(
@@ -204,9 +207,11 @@ def sgd_update(
         shape=weight.shape,
         floats=(weight.dtype,),
     )
-    if checks.velocity_of(sgd, velocity, weight) is None:
+    moments = checks.velocity_of(sgd, velocity, weight)
+    if moments is None:
         velocity = None
-    total_weight = checks.positive("total_weight", total_weight)
+    total_weight = checks.total_weight(total_weight)
+    checks.no_overlap_in_update(weight, bias, grad_weight, grad_bias, moments)
     _sgd_update(weight, bias, grad_weight, grad_bias, total_weight, sgd, velocity)
 
 
@@ -272,9 +277,11 @@ def _train(
     order = checks.row_order(order, x.shape[0])
     n_rows = x.shape[0] if order is None else order.shape[0]
     checks.not_empty(n_rows)
-    if checks.velocity_of(sgd, velocity, weight) is None:
+    moments = checks.velocity_of(sgd, velocity, weight)
+    if moments is None:
         velocity = None
     scale = checks.row_scale(scale)
+    checks.no_overlap_in_training(x, terms, order, weight, bias, moments)
     sums = _NOTHING
     for begin in range(0, n_rows, batch_size or n_rows):
         batch: Any = slice(begin, begin + (batch_size or n_rows))
@@ -284,9 +291,10 @@ def _train(
             x[batch], terms.take(batch), weight, bias, scale
         )
         # a batch of weight 0 has no gradient
-        _sgd_update(weight, bias, grad_weight, grad_bias, batch_sums.weight or 1, sgd, velocity)
+        total = batch_sums.weight if abs(batch_sums.weight) >= FLOAT32_TINY else 1
+        _sgd_update(weight, bias, grad_weight, grad_bias, total, sgd, velocity)
         sums = _add(sums, batch_sums)
-    return sums
+    return terms.unscaled(sums)
 
 
 def evaluate(
@@ -308,6 +316,7 @@ def evaluate(
     scale = checks.row_scale(scale)
     if losses is not None:
         checks.output("losses", losses, x.shape[:1], weight.dtype)
+    checks.no_overlap_with_result("losses", losses, x, terms, weight, bias)
     sums = _NOTHING
     for begin in range(0, len(x), _BLOCK_ROWS):
         rows = slice(begin, begin + _BLOCK_ROWS)
@@ -318,7 +327,8 @@ def evaluate(
             losses[rows] = 0
             losses[rows][counts] = block_losses
         sums = _add(sums, block_sums)
-    return sums
+    terms.unscale(losses)
+    return terms.unscaled(sums)
 
 
 def predict_logits(

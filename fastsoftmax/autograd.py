@@ -21,7 +21,7 @@ from torch.nn import functional
 from .backends import get_backend
 from .checks import Array
 from .loss import CrossEntropy
-from .optim import FLOAT32_MAX
+from .scalars import FLOAT32_MAX
 from .threads import worthwhile
 
 __all__ = ["linear_cross_entropy"]

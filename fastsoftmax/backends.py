@@ -46,7 +46,7 @@ class Backend(Protocol):
     its gradient (K, D), bias and its gradient (K,), float32. Losses are sums over rows, in double.
     Without a criterion it is ``CrossEntropy()``, and no row is ignored. A row of which every class
     has coefficient 0 counts for nothing: it may be NaN, it is not counted, and its loss and its
-    row of grad_input are 0.
+    row of grad_input are 0. What is written to must not share memory with any other argument.
     """
 
     name: str
@@ -174,7 +174,9 @@ def auto_backend() -> str:
     return name
 
 
-@cache
+_loaded: dict[str, Backend] = {}
+
+
 def get_backend(name: str = "auto") -> Backend:
     """The backend of that `name`: "cython", "numba", "numpy", or "auto".
 
@@ -182,7 +184,7 @@ def get_backend(name: str = "auto") -> Backend:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         There is no backend of that name.
     ImportError
         It is not available here.
@@ -192,8 +194,17 @@ def get_backend(name: str = "auto") -> Backend:
     >>> get_backend("numpy").name
     'numpy'
     """
-    if name == "auto":
-        return get_backend(auto_backend())
+    try:
+        return _loaded[name]
+    except (KeyError, TypeError):  # not yet, or what cannot be hashed
+        pass
+    if not isinstance(name, str):
+        raise TypeError(f"backend must be one of {('auto', *BACKENDS)}, got {name!r}")
+    _loaded[name] = backend = _load(auto_backend() if name == "auto" else name)
+    return backend
+
+
+def _load(name: str) -> Backend:
     if name not in BACKENDS:
         raise ValueError(f"backend must be one of {('auto', *BACKENDS)}, got {name!r}")
     if name not in available_backends():

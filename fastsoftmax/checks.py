@@ -1,4 +1,4 @@
-"""The one place that validates arrays: shapes, dtypes, contiguity; labels are in `labels`.
+"""The one place that validates arguments of the kernels; labels are in `labels`.
 
 Every function returns what it was given in the form that the kernels take, or raises a
 ``TypeError`` or ``ValueError`` that says what was got and what was expected. None copies the rows.
@@ -7,44 +7,41 @@ Every function returns what it was given in the form that the kernels take, or r
 from __future__ import annotations
 
 import math
-import operator
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .loss import CrossEntropy
-from .optim import FLOAT32_MAX, SGD, Velocity
-
-Array = npt.NDArray[Any]
+from . import arrays
+from .arrays import Array as Array
+from .arrays import as_array, numbers, wrong_rows
+from .arrays import contiguous as _contiguous
+from .loss import CrossEntropy, Sums
+from .optim import SGD, Velocity
+from .scalars import FLOAT32_MAX, FLOAT32_TINY, positive, shown
+from .scalars import finite as finite
+from .scalars import integer as integer
+from .scalars import positive_int as positive_int
 
 FLOAT32 = (np.dtype(np.float32),)
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # what the NumPy oracle takes
 _UINT8 = np.dtype(np.uint8)
+ORDINARY = 2.0**-20, 2.0**40  # the largest weight, where the kernels take weights as they are
+_LEAST_WEIGHT = 2.0**-900  # a double has room for sums of these
 
 
 def _names(dtypes: tuple[np.dtype[Any], ...]) -> str:
     return " or ".join(dtype.name for dtype in dtypes)
 
 
-def _contiguous(name: str, array: Array) -> None:
-    if not array.flags.c_contiguous:
-        raise ValueError(
-            f"{name} must be C-contiguous, got shape {array.shape} with strides {array.strides}; "
-            f"np.ascontiguousarray makes a contiguous copy"
-        )
-
-
 def rows(
     x: Any, n_features: int | None = None, *, floats: tuple[np.dtype[Any], ...] = FLOAT32
 ) -> Array:
     """`x` as (N, D) rows of `floats` or uint8: trailing dimensions are flattened, not copied."""
-    x = np.asarray(x)
+    given, x = x, as_array("x", x)
     if x.dtype not in floats and x.dtype != _UINT8:
-        raise TypeError(
-            f"x must be {_names((*floats, _UINT8))}, got {x.dtype}; convert it once with "
-            f"x.astype(np.float32)"
-        )
+        raise wrong_rows("x", _names((*floats, _UINT8)), x, given)
     if x.ndim < 2:
         raise ValueError(f"x must be (N, D) or (N, H, W) and the like, got shape {x.shape}")
     _contiguous("x", x)
@@ -66,8 +63,8 @@ def parameters(
     writeable: bool = False,
 ) -> tuple[Array, Array]:
     """A (K, D) `weight` and a (K,) `bias`, K >= 2, D >= 1, or arrays of just their `shape`."""
-    _parameter(names[0], weight, 2, floats, writeable)
-    _parameter(names[1], bias, 1, floats, writeable)
+    weight = _parameter(names[0], weight, 2, floats, writeable)
+    bias = _parameter(names[1], bias, 1, floats, writeable)
     n_classes, n_features = weight.shape
     if shape is not None and weight.shape != shape:
         raise ValueError(f"{names[0]} must have shape {shape}, got {weight.shape}")
@@ -82,16 +79,24 @@ def parameters(
 
 def _parameter(
     name: str, array: Any, ndim: int, floats: tuple[np.dtype[Any], ...], writeable: bool
-) -> None:
-    if not isinstance(array, np.ndarray) or array.dtype not in floats:
-        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise TypeError(f"{name} must be an array of {_names(floats)}, got {got}")
+) -> Array:
+    _given_array(name, array, floats)
     if array.ndim != ndim:
         form = "(K, D)" if ndim == 2 else "(K,)"
         raise ValueError(f"{name} must be {form}, got shape {array.shape}")
     _contiguous(name, array)
     if writeable and not array.flags.writeable:
         raise ValueError(f"{name} is read-only, and would be updated in place")
+    return array.view(np.ndarray) if type(array) is not np.ndarray else array
+
+
+def _given_array(name: str, array: Any, dtypes: tuple[np.dtype[Any], ...]) -> None:
+    """Checks that it is an array itself, of one of these dtypes: results would go to a copy."""
+    if not isinstance(array, np.ndarray) or array.dtype not in dtypes:
+        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise TypeError(f"{name} must be an array of {_names(dtypes)}, got {got}")
+    if hasattr(array, "mask"):
+        raise TypeError(f"{name} must be an array without a mask; {name}.data is the one below it")
 
 
 def _all_below(indices: Array, n: int) -> bool:
@@ -116,9 +121,12 @@ def _targets(
     target: Any, n_rows: int, n_classes: int, ignore_index: int | None
 ) -> tuple[npt.NDArray[np.int32], bool]:
     """The same, and whether any is ignored."""
-    target = np.asarray(target)
+    target = as_array("target", target)
     if target.dtype.kind not in "iu":
-        raise TypeError(f"target must be an array of integers, got {target.dtype}")
+        raise TypeError(
+            f"target must be an array of integers, got {target.dtype}; target.astype(int) makes "
+            f"one of whole numbers, and floats of shape (N, K) are probabilities"
+        )
     if target.shape != (n_rows,):
         raise ValueError(f"target must have shape ({n_rows},) as x has rows, got {target.shape}")
     if _all_below(target, n_classes) and not (ignore_index is not None and 0 <= ignore_index):
@@ -147,10 +155,11 @@ class LossTerms(NamedTuple):
     sample_weight: Array | None  # (N,)
     label_smoothing: float
     plain: bool  # nothing but targets in [0, K)
+    exponent: int = 0  # sample_weight is divided by 2**exponent, lest float32 overflow
 
     def take(self, rows: Any) -> LossTerms:
         """Those of some rows."""
-        target, probabilities, class_weight, sample_weight, smoothing, plain = self
+        target, probabilities, class_weight, sample_weight, smoothing, plain, exponent = self
         return LossTerms(
             None if target is None else target[rows],
             None if probabilities is None else probabilities[rows],
@@ -158,38 +167,74 @@ class LossTerms(NamedTuple):
             None if sample_weight is None else sample_weight[rows],
             smoothing,
             plain,
+            exponent,
         )
 
-    def total_weight(self) -> float:
-        """What the mean loss over all rows divides by."""
+    def row_weights(self) -> Array:
+        """What each row weighs in the mean, (N,), over 2**exponent."""
         if self.target is None:
             assert self.probabilities is not None
             each: Array = np.ones(len(self.probabilities))
-        elif self.plain:
-            return len(self.target)
         else:
-            kept = self.target >= 0
-            each = kept if self.class_weight is None else kept * self.class_weight[self.target]
-        return float((each if self.sample_weight is None else each * self.sample_weight).sum())
+            each = self.target >= 0
+            if self.class_weight is not None:
+                each = each * self.class_weight[self.target]
+        return each if self.sample_weight is None else each * self.sample_weight
+
+    def total_weight(self) -> float:
+        """What the mean loss over all rows divides by, over 2**exponent."""
+        if self.plain and self.target is not None:
+            return len(self.target)
+        return float(self.row_weights().sum(dtype=np.float64))
+
+    def unscaled(self, sums: Sums) -> Sums:
+        """The sums of the weights as they were given."""
+        if not self.exponent:
+            return sums
+        return sums._replace(
+            loss=math.ldexp(sums.loss, self.exponent),
+            weight=math.ldexp(sums.weight, self.exponent),
+        )
+
+    def unscale(self, *results: Array | None) -> None:
+        """Multiplies what is linear in the weights as they were given, in place."""
+        if self.exponent:
+            with np.errstate(over="ignore", under="ignore"):
+                for array in results:
+                    if array is not None:
+                        np.ldexp(array, self.exponent, out=array)
 
 
-def float_vector(name: str, value: Any, n: int, of: str, dtype: np.dtype[Any]) -> Array:
-    """`value` as n finite numbers of that dtype; others are copied."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must be an array of numbers, got {array.dtype}")
+def float_vector(name: str, value: Any, n: int, of: str) -> Array:
+    """`value` as n numbers that are finite in float32, of a float dtype."""
+    array = numbers(name, value)
     if array.shape != (n,):
         raise ValueError(f"{name} must have shape ({n},) as there are {of}, got {array.shape}")
-    with np.errstate(over="ignore"):  # too large a number shows as an infinity
-        array = np.ascontiguousarray(array, dtype)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite in {dtype}, got {array[~np.isfinite(array)][0]}")
+    if array.dtype.kind != "f":
+        array = array.astype(np.float64)
+    finite = np.abs(array) <= FLOAT32_MAX
+    if not finite.all():
+        raise ValueError(f"{name} must be finite in float32, got {array[~finite][0]}")
     return array
 
 
+def class_weights(name: str, value: Any, n_classes: int, dtype: np.dtype[Any]) -> Array:
+    """`value` as a weight of each class, (K,), 0 or from 1e-30 to 1e30 in magnitude."""
+    array = arrays.class_weights(name, value)
+    _weight_of_each_class(name, array, n_classes)
+    return np.ascontiguousarray(array, dtype)
+
+
+def _weight_of_each_class(name: str, array: Array, n_classes: int) -> None:
+    if array.shape != (n_classes,):
+        raise ValueError(
+            f"{name} must have shape ({n_classes},) as there are classes, got {array.shape}"
+        )
+
+
 def weights(name: str, value: Any, n: int, of: str) -> Array:
-    """`value` as n finite float32 numbers >= 0."""
-    array = float_vector(name, value, n, of, np.dtype(np.float32))
+    """`value` as n finite numbers >= 0, of a float dtype."""
+    array = float_vector(name, value, n, of)
     if (array < 0).any():
         raise ValueError(f"{name} must be >= 0, got {array[array < 0][0]}")
     return array
@@ -202,7 +247,7 @@ def loss_terms(
     n_rows, n_classes, dtype = x.shape[0], weight.shape[0], weight.dtype
     if criterion is not None and not isinstance(criterion, CrossEntropy):
         raise TypeError(f"criterion must be a CrossEntropy, got {type(criterion).__name__}")
-    target = np.asarray(target)
+    target = as_array("target", target)
     probabilities, any_ignored = None, False
     if target.ndim == 2 and target.dtype.kind == "f":
         if target.shape != (n_rows, n_classes):
@@ -216,13 +261,18 @@ def loss_terms(
         target, any_ignored = _targets(target, n_rows, n_classes, ignore_index)
     class_weight, smoothing = None, 0.0
     if criterion is not None:
-        smoothing = float(criterion.label_smoothing)
-        if criterion.class_weight is not None:
-            class_weight = float_vector(
-                "class_weight", criterion.class_weight, n_classes, "classes", dtype
-            )
+        smoothing = criterion.label_smoothing
+        class_weight = criterion.class_weight
+        if class_weight is not None:
+            _weight_of_each_class("class_weight", class_weight, n_classes)
+            class_weight = np.ascontiguousarray(class_weight, dtype)
+    exponent = 0
     if sample_weight is not None:
-        sample_weight = float_vector("sample_weight", sample_weight, n_rows, "rows", dtype)
+        sample_weight = float_vector("sample_weight", sample_weight, n_rows, "rows")
+        exponent, counts = _heaviest(target, class_weight, smoothing, sample_weight)
+        if exponent:
+            sample_weight = np.where(counts, np.ldexp(sample_weight, -exponent), 0)
+        sample_weight = np.ascontiguousarray(sample_weight, dtype)
     plain = (
         probabilities is None
         and class_weight is None
@@ -230,27 +280,120 @@ def loss_terms(
         and smoothing == 0
         and not any_ignored
     )
-    return LossTerms(target, probabilities, class_weight, sample_weight, smoothing, plain)
+    return LossTerms(
+        target, probabilities, class_weight, sample_weight, smoothing, plain, exponent
+    )
+
+
+def _heaviest(
+    target: Array | None, class_weight: Array | None, smoothing: float, sample_weight: Array
+) -> tuple[int, Array]:
+    """The exponent of the largest weight in magnitude, 0 if the kernels take weights as they are;
+    and which rows have any, (N,)."""
+    size = np.abs(sample_weight, dtype=np.float64)
+    largest = size.max(initial=0.0)
+    if class_weight is not None:
+        of_class = np.abs(class_weight, dtype=np.float64)
+        spread = target is None or smoothing != 0  # over all classes
+        size = size * (of_class.max() if spread else of_class[target])
+    if target is not None:
+        size = size * (target >= 0)
+    most, counts = size.max(initial=0.0), size > 0
+    if 0 < largest < _LEAST_WEIGHT or 0 < most < _LEAST_WEIGHT:
+        raise ValueError(
+            "sample_weight times class_weight must be 0 or from 1e-270 on in some row; multiply "
+            "it by a constant, as only ratios matter to a mean"
+        )
+    as_they_are = most == 0 or ORDINARY[0] <= most <= ORDINARY[1]
+    return 0 if as_they_are else math.frexp(most)[1], counts
+
+
+def no_overlap(written: Mapping[str, Array | None], read: Mapping[str, Array | None]) -> None:
+    """Refuses arrays that are written to and share memory, with one another or with others.
+
+    They are contiguous, so that their bounds tell.
+    """
+    others = {name: array for name, array in {**written, **read}.items() if array is not None}
+    for name in [name for name in written if name in others]:
+        array = others.pop(name)
+        for other, its in others.items():
+            if np.may_share_memory(array, its):
+                raise ValueError(
+                    f"{name} shares memory with {other}, and is written to; give a copy of one"
+                )
+
+
+def no_overlap_in_training(
+    x: Array,
+    terms: LossTerms | Array,
+    order: Array | None,
+    weight: Array,
+    bias: Array,
+    moments: tuple[Array, Array, bool] | None,
+) -> None:
+    """The same of what a step updates, and what it reads; terms may be the targets alone."""
+    no_overlap(_updated(weight, bias, moments), {"x": x, "order": order, **_read(terms)})
+
+
+def no_overlap_in_update(
+    weight: Array,
+    bias: Array,
+    grad_weight: Array,
+    grad_bias: Array,
+    moments: tuple[Array, Array, bool] | None,
+) -> None:
+    """The same of parameters and their gradients."""
+    no_overlap(
+        _updated(weight, bias, moments), {"grad_weight": grad_weight, "grad_bias": grad_bias}
+    )
+
+
+def no_overlap_with_result(
+    name: str,
+    result: Array | None,
+    x: Array,
+    terms: LossTerms | Array,
+    weight: Array,
+    bias: Array,
+) -> None:
+    """The same of an array that results go to."""
+    if result is not None:
+        no_overlap({name: result}, {"x": x, "weight": weight, "bias": bias, **_read(terms)})
+
+
+def _updated(
+    weight: Array, bias: Array, moments: tuple[Array, Array, bool] | None
+) -> dict[str, Array | None]:
+    updated: dict[str, Array | None] = {"weight": weight, "bias": bias}
+    if moments is not None:
+        updated |= {"velocity.weight": moments[0], "velocity.bias": moments[1]}
+    return updated
+
+
+def _read(terms: LossTerms | Array) -> dict[str, Array | None]:
+    if isinstance(terms, np.ndarray):
+        return {"target": terms}
+    target = terms.probabilities if terms.target is None else terms.target
+    return {"target": target, "sample_weight": terms.sample_weight}
 
 
 def output(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """`array` as one to write results to."""
-    if not isinstance(array, np.ndarray) or array.dtype != dtype:
-        got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise TypeError(f"{name} must be an array of {dtype}, got {got}")
+    _given_array(name, array, (dtype,))
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
     _contiguous(name, array)
     if not array.flags.writeable:
         raise ValueError(f"{name} is read-only, and would be written to")
-    return array
+    result: Array = array
+    return result
 
 
 def row_order(order: Any, n_rows: int) -> npt.NDArray[np.int64] | None:
     """`order` as int64 indices in [0, n_rows), in any number; None stays None."""
     if order is None:
         return None
-    order = np.asarray(order)
+    order = as_array("order", order)
     if order.dtype.kind not in "iu":
         raise TypeError(f"order must be an array of integers, got {order.dtype}")
     if order.ndim != 1:
@@ -261,46 +404,17 @@ def row_order(order: Any, n_rows: int) -> npt.NDArray[np.int64] | None:
     return np.ascontiguousarray(order, np.int64)
 
 
-def integer(name: str, value: Any, *, least: int) -> int:
-    """`value` as an int >= `least`."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        n = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if n < least:
-        raise ValueError(f"{name} must be >= {least}, got {n}")
-    return n
-
-
-def positive_int(name: str, value: Any) -> int:
-    """`value` as an int >= 1."""
-    return integer(name, value, least=1)
-
-
-def positive(name: str, value: Any) -> float:
-    """`value` as a finite float > 0."""
-    number = finite(name, value)
-    if number <= 0:
-        raise ValueError(f"{name} must be > 0, got {value!r}")
+def total_weight(value: Any) -> float:
+    """`value`, which gradients are divided by, as a float of all the digits of float32."""
+    number = positive("total_weight", value)
+    if number < FLOAT32_TINY:
+        raise ValueError(f"total_weight must be {FLOAT32_TINY:.3g} or more, got {shown(value)}")
     return number
 
 
 def default_scale(dtype: np.dtype[Any]) -> float:
     """What a feature is multiplied by where nothing is said: uint8 rows are pixels."""
     return 1 / 255 if dtype == _UINT8 else 1.0
-
-
-def finite(name: str, value: Any) -> float:
-    """`value` as a finite float."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
-    if not abs(number) <= FLOAT32_MAX:
-        raise ValueError(f"{name} must be finite in float32, got {value!r}")
-    return number
 
 
 def row_scale(scale: Any) -> float:
@@ -342,10 +456,9 @@ def velocity_of(
 
 def logits_matrix(logits: Any, *, floats: tuple[np.dtype[Any], ...] = FLOAT32) -> Array:
     """`logits` as a contiguous (B, K) array."""
-    if not isinstance(logits, np.ndarray) or logits.dtype not in floats:
-        got = logits.dtype if isinstance(logits, np.ndarray) else type(logits).__name__
-        raise TypeError(f"logits must be an array of {_names(floats)}, got {got}")
+    _given_array("logits", logits, floats)
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise ValueError(f"logits must be (B, K) with K >= 1, got shape {logits.shape}")
     _contiguous("logits", logits)
-    return logits
+    matrix: Array = logits.view(np.ndarray)
+    return matrix

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from . import checks
+from .arrays import Array, as_array
 from .backends import Backend, get_backend
-from .checks import Array
 
 __all__ = ["log_softmax", "softmax"]
 
@@ -21,7 +21,7 @@ def softmax(logits: Any, *, out: Array | None = None, num_threads: int | None = 
     logits : array_like, shape (..., K)
         float32 is computed in float32 by the C kernels, anything else in float64 by NumPy.
     out : ndarray, shape (..., K), optional
-        C-contiguous, float32 or float64 as the result; it may be `logits` itself.
+        C-contiguous, float32 or float64 as the result; it may share memory with `logits`.
     num_threads : int, optional
         `get_num_threads` of them where None.
 
@@ -57,7 +57,7 @@ def log_softmax(logits: Any, *, out: Array | None = None, num_threads: int | Non
     logits : array_like, shape (..., K)
         float32 is computed in float32 by the C kernels, anything else in float64 by NumPy.
     out : ndarray, shape (..., K), optional
-        C-contiguous, float32 or float64 as the result; it may be `logits` itself.
+        C-contiguous, float32 or float64 as the result; it may share memory with `logits`.
     num_threads : int, optional
         `get_num_threads` of them where None.
 
@@ -103,9 +103,14 @@ def backend_for(array: Any) -> Backend:
 
 
 def floats(name: str, value: Any) -> Array:
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype == np.float32:
         return array
-    if array.dtype.kind == "c":
-        raise TypeError(f"{name} must be real, got {array.dtype}")
+    if array.dtype.kind not in "biuf":
+        got = array.dtype if array.ndim else type(value).__name__
+        kind = "real" if array.dtype.kind == "c" else "numbers"
+        raise TypeError(
+            f"{name} must be {kind}, got {got}; np.asarray({name}, np.float64) makes numbers of "
+            f"what are some"
+        )
     return array.astype(np.float64)

@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import checks
+from .arrays import as_array, wrong_rows
 from .checks import FLOATS, Array
 from .functional import backend_for
 from .labels import check_index
 from .logits import check_no_index, mean
 from .loss import CrossEntropy
+from .scalars import FLOAT32_MAX
 
 __all__ = [
     "LinearCrossEntropyGrad",
@@ -50,18 +52,19 @@ def loss(
     x, w, target, b, criterion = _arguments(
         input, linear_weight, target, linear_bias, weight, ignore_index, label_smoothing
     )
-    losses = None
+    losses, shape = None, np.shape(input)[:-1]
     if reduction == "none":
-        shape = np.shape(input)[:-1]
-        losses = np.empty(shape, w.dtype)
         if out is not None:
-            losses = checks.output("out", out, shape, w.dtype)
-        losses = losses.reshape(-1)
+            checks.output("out", out, shape, w.dtype)
+        losses = np.empty(len(x), w.dtype)  # not out, which may share memory with what is read
     sums = backend_for(w).evaluate(
         x, target, w, b, criterion=criterion, num_threads=num_threads, losses=losses
     )
     if losses is not None:
-        return losses.reshape(shape)[()] if out is None else out
+        if out is None:
+            return losses.reshape(shape)[()]
+        out[...] = losses.reshape(shape)
+        return out
     return sums.loss if reduction == "sum" else mean(sums.loss, sums.weight)
 
 
@@ -86,13 +89,16 @@ def gradients(
         input, linear_weight, target, linear_bias, weight, ignore_index, label_smoothing
     )
     backend = backend_for(w)
-    factors, factor = row_factors(grad_output, reduction, np.shape(input)[:-1], w.dtype)
+    factors, factor = row_factors(grad_output, reduction, np.shape(input)[:-1])
 
     divisor = 1.0
     if reduction == "mean":
         n, total = kept_weight(target, criterion, len(w))
         divisor = total if n else 1.0  # where nothing has a part in it, gradients stay 0
     grad_scale = factor / divisor if divisor else 1.0
+    too_large = abs(grad_scale) > FLOAT32_MAX  # of both, and yet not what they scale
+    if too_large:
+        grad_scale = 1 / divisor
     result: Any
     d_x = np.empty_like(x) if grad_input else None
     if len(x):
@@ -118,6 +124,8 @@ def gradients(
         result = losses.reshape(np.shape(input)[:-1])[()]
     elif reduction == "mean":
         result = mean(result, total)
+    if too_large:
+        scale((d_w, d_b, d_x), factor, 1.0, target, ignore_index)
     if divisor == 0:
         scale((d_w, d_b, d_x), factor, divisor, target, ignore_index)
     return LinearCrossEntropyGrad(
@@ -140,12 +148,10 @@ def _arguments(
     """x (B, D), weight, target, bias and criterion, as a backend takes them."""
     if type(input) is not np.ndarray:
         check_index(input=input, target=target)
-    x, w, target = np.asarray(input), np.asarray(linear_weight), np.asarray(target)
+    x = as_array("input", input)
+    w, target = as_array("linear_weight", linear_weight), as_array("target", target)
     if x.dtype not in FLOATS:
-        raise TypeError(
-            f"input must be float32 or float64, got {x.dtype}; convert it once with "
-            f"input.astype(np.float32)"
-        )
+        raise wrong_rows("input", "float32 or float64", x, input)
     if x.ndim not in (1, 2):
         raise ValueError(f"input must be (B, D) or (D,), got shape {x.shape}")
     if w.ndim != 2 or len(w) < 2:
@@ -154,12 +160,15 @@ def _arguments(
         )
     if x.shape[-1] != w.shape[1]:
         raise ValueError(f"input has {x.shape[-1]} features, and linear_weight {w.shape[1]}")
-    b = np.zeros(len(w), x.dtype) if linear_bias is None else np.asarray(linear_bias)
+    b = np.zeros(len(w), x.dtype) if linear_bias is None else as_array("linear_bias", linear_bias)
     if b.shape != (len(w),):
         raise ValueError(f"linear_bias must have shape ({len(w)},), got {b.shape}")
     for name, array in (("linear_weight", w), ("linear_bias", b)):
         if array.dtype != x.dtype:
-            raise TypeError(f"{name} must be {x.dtype} as input, got {array.dtype}")
+            raise TypeError(
+                f"{name} must be {x.dtype} as input, got {array.dtype}; "
+                f"np.asarray({name}, np.{x.dtype}) is"
+            )
     if target.shape == (*x.shape[:-1], len(w)) and target.dtype.kind == "f":
         if ignore_index is not None:
             check_no_index(ignore_index)
@@ -184,24 +193,23 @@ def criterion_of(
     w: Array, weight: Any, ignore_index: int | None, label_smoothing: float
 ) -> CrossEntropy:
     if weight is not None:
-        weight = checks.float_vector("weight", weight, len(w), "classes", w.dtype)
+        weight = checks.class_weights("weight", weight, len(w), w.dtype)
     return CrossEntropy(weight, label_smoothing, -100 if ignore_index is None else ignore_index)
 
 
 def row_factors(
-    grad_output: Any, reduction: str, shape: tuple[int, ...], dtype: np.dtype[Any]
+    grad_output: Any, reduction: str, shape: tuple[int, ...]
 ) -> tuple[Array | None, float]:
     """What the gradient of each row is multiplied by, and of all of them."""
     if grad_output is None:
         return None, 1.0
     if reduction != "none":
         return None, checks.finite("grad_output", grad_output)
-    if np.shape(grad_output) != shape:
-        raise ValueError(
-            f"grad_output must have shape {shape} as the losses, got {np.shape(grad_output)}"
-        )
-    flat = np.reshape(grad_output, -1)
-    return checks.float_vector("grad_output", flat, len(flat), "rows", dtype), 1.0
+    factors = as_array("grad_output", grad_output)
+    if factors.shape != shape:
+        raise ValueError(f"grad_output must have shape {shape} as the losses, got {factors.shape}")
+    flat = factors.reshape(-1)
+    return checks.float_vector("grad_output", flat, len(flat), "rows"), 1.0
 
 
 def kept_weight(target: Array, criterion: CrossEntropy, n_classes: int) -> tuple[int, float]:

@@ -52,8 +52,17 @@ class History:
             del values[complete:]
 
     def to_dict(self) -> dict[str, list[float]]:
-        """The lists by their names."""
-        return asdict(self)
+        """The lists by their names, as a data frame takes them: one entry an epoch in each.
+
+        What was not measured has none: without validation data there is no ``test_loss``,
+        ``test_accuracy`` or ``eval_seconds``.
+
+        Examples
+        --------
+        >>> sorted(History(lr=[0.1], train_loss=[0.7]).to_dict())
+        ['lr', 'train_loss']
+        """
+        return {name: values for name, values in asdict(self).items() if values}
 
     def __str__(self) -> str:
         columns = [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name)]

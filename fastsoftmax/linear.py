@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, fused
-from .checks import Array
+from . import checks, fused, scalars
+from .arrays import Array, as_array
 from .fused import LinearCrossEntropyGrad
 from .logits import check_reduction, mean
 
@@ -48,7 +48,7 @@ def linear_cross_entropy(
     linear_bias : array_like, shape (K,) or (K, d1, d2, ...), optional
         Of the dtype of `input`.
     weight : array_like, shape (K,), optional
-        Of each class; finite.
+        Of each class: 0, or from 1e-30 to 1e30 in magnitude.
     reduction : {"mean", "sum", "none"}
         The mean is weighted: over the sum of ``w[target]``. With probabilities it is over the
         number of rows.
@@ -57,7 +57,8 @@ def linear_cross_entropy(
     label_smoothing : float
         In [0, 1].
     out : ndarray, shape (B,) or (B, d1, d2, ...), optional
-        For the losses, with ``reduction="none"``; C-contiguous, of the dtype of `input`.
+        For the losses, with ``reduction="none"``; C-contiguous, of the dtype of `input`. It may
+        share memory with what is read.
     num_threads : int, optional
         `get_num_threads` of them where None. The result has the same bits for any.
 
@@ -87,7 +88,9 @@ def linear_cross_entropy(
     array([0.12692805, 0.        ], dtype=float32)
     """
     check_reduction(reduction, out)
-    compute = fused.loss if np.ndim(linear_weight) <= 2 else _k_dimensional
+    ignore_index = None if ignore_index is None else scalars.integer("ignore_index", ignore_index)
+    linear_weight = as_array("linear_weight", linear_weight)
+    compute = fused.loss if linear_weight.ndim <= 2 else _k_dimensional
     return compute(
         input, linear_weight, target, linear_bias=linear_bias, reduction=reduction, out=out,
         weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing,
@@ -151,7 +154,10 @@ def linear_cross_entropy_grad(
            [ 0.25, -0.25]], dtype=float32)
     """
     check_reduction(reduction, None)
-    compute = fused.gradients if np.ndim(linear_weight) <= 2 else _k_dimensional_grad
+    ignore_index = None if ignore_index is None else scalars.integer("ignore_index", ignore_index)
+    grad_input = scalars.boolean("grad_input", grad_input)
+    linear_weight = as_array("linear_weight", linear_weight)
+    compute = fused.gradients if linear_weight.ndim <= 2 else _k_dimensional_grad
     return compute(
         input, linear_weight, target, linear_bias=linear_bias, reduction=reduction,
         grad_output=grad_output, grad_input=grad_input, weight=weight, ignore_index=ignore_index,
@@ -200,7 +206,7 @@ def _k_dimensional_grad(
 ) -> LinearCrossEntropyGrad:
     x, w, target, b = _k_arguments(input, linear_weight, target, linear_bias)
     shape, each, losses = _k_losses(x, w, reduction)
-    factors, factor = fused.row_factors(grad_output, reduction, shape, x.dtype)
+    factors, factor = fused.row_factors(grad_output, reduction, shape)
     d_w, d_b = np.empty_like(w), np.empty_like(b)
     d_x = np.zeros_like(x) if grad_input else None
     for p in np.ndindex(shape[1:]):
@@ -224,10 +230,10 @@ def _k_dimensional_grad(
 
 
 def _k_arguments(
-    input: Any, linear_weight: Any, target: Any, linear_bias: Any
+    input: Any, linear_weight: Array, target: Any, linear_bias: Any
 ) -> tuple[Array, Array, Array, Array]:
     """Arrays whose positions go together; of each one all else is checked."""
-    x, w, target = np.asarray(input), np.asarray(linear_weight), np.asarray(target)
+    x, w, target = as_array("input", input), linear_weight, as_array("target", target)
     if x.ndim != 2:
         raise ValueError(
             f"input must be (B, D) where linear_weight is {w.shape}, got shape {x.shape}"
@@ -238,7 +244,11 @@ def _k_arguments(
             f"target must have shape {shape}, or {of_classes} where it is probabilities, "
             f"got {target.shape}"
         )
-    b = np.zeros(w.shape[:-1], w.dtype) if linear_bias is None else np.asarray(linear_bias)
+    b = (
+        np.zeros(w.shape[:-1], w.dtype)
+        if linear_bias is None
+        else as_array("linear_bias", linear_bias)
+    )
     if b.shape != w.shape[:-1]:
         raise ValueError(f"linear_bias must have shape {w.shape[:-1]}, got {b.shape}")
     return x, w, target, b

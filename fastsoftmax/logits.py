@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from . import checks
-from .checks import Array, LossTerms
+from . import checks, scalars
+from .arrays import Array, as_array
+from .checks import LossTerms
 from .functional import backend_for, floats
 from .labels import check_index
 from .loss import CrossEntropy
@@ -45,7 +46,7 @@ def cross_entropy(
         Integers in ``[0, K)``, of the shape of `logits` without K; or probabilities of the
         classes, floats of the shape of `logits`.
     weight : array_like, shape (K,), optional
-        Of each class; finite.
+        Of each class: 0, or from 1e-30 to 1e30 in magnitude.
     reduction : {"mean", "sum", "none"}
         The mean is weighted: over the sum of ``w[target]``. With probabilities it is over the
         number of rows.
@@ -54,7 +55,8 @@ def cross_entropy(
     label_smoothing : float
         In [0, 1].
     out : ndarray, optional
-        For the losses, with ``reduction="none"``; C-contiguous.
+        For the losses, with ``reduction="none"``; C-contiguous. It may share memory with what is
+        read.
     num_threads : int, optional
         `get_num_threads` of them where None.
 
@@ -84,7 +86,7 @@ def cross_entropy(
     """
     check_index(logits=logits, target=target)
     z, losses_shape = _class_rows("logits", logits)
-    target = np.asarray(target)
+    target = as_array("target", target)
     if target.shape == np.shape(logits):
         if target.dtype.kind != "f":
             raise TypeError(
@@ -120,13 +122,14 @@ def nll_loss(
     target : array_like of integers in ``[0, K)``
         Of the shape of `log_probs` without K.
     weight : array_like, shape (K,), optional
-        Of each class; finite.
+        Of each class: 0, or from 1e-30 to 1e30 in magnitude.
     reduction : {"mean", "sum", "none"}
         The mean is weighted: over the sum of ``weight[target]``.
     ignore_index : int
         Rows of this target count for nothing.
     out : ndarray, optional
-        For the losses, with ``reduction="none"``; C-contiguous.
+        For the losses, with ``reduction="none"``; C-contiguous. It may share memory with what is
+        read.
 
     Returns
     -------
@@ -145,7 +148,7 @@ def nll_loss(
     """
     check_index(log_probs=log_probs, target=target)
     log_p, losses_shape = _class_rows("log_probs", log_probs)
-    target = _flat_targets(np.asarray(target), losses_shape)
+    target = _flat_targets(as_array("target", target), losses_shape)
     terms = _terms(log_p, target, weight, ignore_index, 0.0)
     out = _losses_out(reduction, out, losses_shape, log_p)
     return _reduce(_losses(log_p, terms), terms, reduction, losses_shape, out)
@@ -156,14 +159,14 @@ def nll_loss(
 
 def check_no_index(ignore_index: int) -> None:
     """Class probabilities have no index to ignore: PyTorch refuses one that could be a class."""
-    if ignore_index >= 0:
+    if scalars.integer("ignore_index", ignore_index) >= 0:
         raise ValueError(
             f"ignore_index must be negative where target is probabilities, got {ignore_index}"
         )
 
 
 def check_reduction(reduction: str, out: Array | None) -> None:
-    if reduction not in REDUCTIONS:
+    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
     if out is not None and reduction != "none":
         raise ValueError(f"out is for the losses of reduction='none', got {reduction!r}")
@@ -200,7 +203,7 @@ def _terms(
     z: Array, target: Array, weight: Any, ignore_index: int, label_smoothing: float
 ) -> LossTerms:
     if weight is not None:
-        weight = checks.float_vector("weight", weight, z.shape[1], "classes", z.dtype)
+        weight = checks.class_weights("weight", weight, z.shape[1], z.dtype)
     criterion = CrossEntropy(weight, label_smoothing, ignore_index)
     return checks.loss_terms(target, criterion, None, z, z.T)  # z.T: K classes, of that dtype
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy.typing as npt
+
+from . import arrays, scalars
 
 __all__ = ["CrossEntropy", "Sums"]
 
@@ -33,8 +35,8 @@ class CrossEntropy:
 
     Parameters
     ----------
-    class_weight : ndarray, shape (K,), optional
-        1 each where None.
+    class_weight : array_like, shape (K,), optional
+        1 each where None. Each is 0, or from 1e-30 to 1e30 in magnitude. Kept is a copy.
     label_smoothing : float
         In [0, 1].
     ignore_index : int
@@ -56,20 +58,17 @@ class CrossEntropy:
     ignore_index: int = -100
 
     def __post_init__(self) -> None:
-        try:
-            in_range = 0 <= self.label_smoothing <= 1
-        except TypeError:
-            raise TypeError(
-                f"label_smoothing must be a number, got {self.label_smoothing!r}"
-            ) from None
-        if not in_range:
-            raise ValueError(f"label_smoothing must be in [0, 1], got {self.label_smoothing!r}")
-        try:
-            operator.index(self.ignore_index)
-        except TypeError:
-            raise TypeError(
-                f"ignore_index must be an integer, got {self.ignore_index!r}"
-            ) from None
+        # settings are values: what comes as an array or a tensor may change later
+        keep = partial(object.__setattr__, self)
+        if self.class_weight is not None:
+            keep("class_weight", arrays.class_weights("class_weight", self.class_weight))
+        smoothing = scalars.number("label_smoothing", self.label_smoothing)
+        if not 0 <= smoothing <= 1:
+            raise ValueError(
+                f"label_smoothing must be in [0, 1], got {scalars.shown(self.label_smoothing)}"
+            )
+        keep("label_smoothing", smoothing)
+        keep("ignore_index", scalars.integer("ignore_index", self.ignore_index))
 
 
 class Sums(NamedTuple):

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import checks
+from .arrays import Array
 from .backends import get_backend
-from .checks import Array
 from .files import atomic_write
 from .labels import check_index, indices, labels, some
 
@@ -198,7 +198,7 @@ class LinearClassifier:
 
     def decision_function(self, x: Any) -> Array:
         """Logits (N, K) of the rows `x`, float32; of both classes where there are two."""
-        x = np.asarray(x)
+        x = checks.rows(x, self.n_features)
         return get_backend().predict_logits(x, self.weight, self.bias, scale=self._scale_for(x))
 
     def predict(self, x: Any) -> Array:
@@ -246,8 +246,8 @@ class LinearClassifier:
             objects have different indices.
         """
         check_index(x=x, y=y, sample_weight=sample_weight)
-        x = np.asarray(x)
-        checks.not_empty(len(checks.rows(x, self.n_features)))
+        x = checks.rows(x, self.n_features)
+        checks.not_empty(len(x))
         target = self.encode(y)
         weights = losses = None
         if sample_weight is not None:

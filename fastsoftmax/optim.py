@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from . import scalars
+
 __all__ = ["SGD", "Schedule", "Velocity", "cosine", "exponential", "step"]
 
 Schedule = Callable[[int], float]
-
-FLOAT32_MAX = float(np.finfo(np.float32).max)  # of what the kernels compute with
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,8 @@ class SGD:
     """Settings of one update, with the meaning that they have in ``torch.optim.SGD``.
 
     They are what a backend takes; ``fastsoftmax.SGD`` is the optimizer, with parameters and state.
+    A number may come as any that Python or NumPy has, or as an array or a tensor of no dimensions;
+    it is a Python number from then on.
 
     With ``g`` the gradient of the mean loss, ``w`` a parameter and ``v`` its velocity::
 
@@ -62,32 +65,18 @@ class SGD:
     decay_bias: bool = True
 
     def __post_init__(self) -> None:
-        _not_negative("lr", self.lr)
-        _not_negative("momentum", self.momentum)
-        _not_negative("weight_decay", self.weight_decay)
-        _number("dampening", self.dampening)
+        # settings are values: what comes as an array or a tensor may change later
+        keep = partial(object.__setattr__, self)
+        for name in ("lr", "momentum", "weight_decay"):
+            keep(name, scalars.not_negative(name, getattr(self, name)))
+        keep("dampening", scalars.finite("dampening", self.dampening))
+        for name in ("nesterov", "decay_bias"):
+            keep(name, scalars.boolean(name, getattr(self, name)))
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             raise ValueError(
                 "nesterov needs momentum > 0 and dampening == 0, got "
                 f"momentum={self.momentum!r}, dampening={self.dampening!r}"
             )
-
-
-def _number(name: str, value: object) -> float:
-    try:
-        in_range = math.fabs(value) <= FLOAT32_MAX  # type: ignore[arg-type]  # says so itself
-    except TypeError:
-        raise TypeError(f"{name} must be a number, got {value!r}") from None
-    except OverflowError:
-        in_range = False
-    if not in_range:
-        raise ValueError(f"{name} must be finite in float32, got {value!r}")
-    return value  # type: ignore[return-value]
-
-
-def _not_negative(name: str, value: object) -> None:
-    if not _number(name, value) >= 0:
-        raise ValueError(f"{name} must be >= 0, got {value!r}")
 
 
 @dataclass
@@ -112,6 +101,14 @@ class Velocity:
         return cls(np.zeros_like(weight), np.zeros_like(bias))
 
 
+def _power(base: float, n: int) -> float:
+    """``base**n``, infinite where Python finds it too large, as elsewhere in floats."""
+    try:
+        return base**n
+    except OverflowError:
+        return math.inf
+
+
 def step(lr: float, every: int, gamma: float = 0.1) -> Schedule:
     """``lr``, multiplied by `gamma` after each `every` epochs.
 
@@ -120,9 +117,9 @@ def step(lr: float, every: int, gamma: float = 0.1) -> Schedule:
     >>> [round(step(0.1, every=2)(epoch), 4) for epoch in range(5)]
     [0.1, 0.1, 0.01, 0.01, 0.001]
     """
-    if every < 1:
-        raise ValueError(f"every must be >= 1, got {every}")
-    return lambda epoch: lr * gamma ** (epoch // every)
+    lr, gamma = scalars.not_negative("lr", lr), scalars.not_negative("gamma", gamma)
+    every = scalars.positive_int("every", every)
+    return lambda epoch: lr * _power(gamma, epoch // every)
 
 
 def exponential(lr: float, gamma: float) -> Schedule:
@@ -133,7 +130,8 @@ def exponential(lr: float, gamma: float) -> Schedule:
     >>> [exponential(0.8, 0.5)(epoch) for epoch in range(3)]
     [0.8, 0.4, 0.2]
     """
-    return lambda epoch: lr * gamma**epoch
+    lr, gamma = scalars.not_negative("lr", lr), scalars.not_negative("gamma", gamma)
+    return lambda epoch: lr * _power(gamma, epoch)
 
 
 def cosine(lr: float, epochs: int) -> Schedule:
@@ -144,6 +142,5 @@ def cosine(lr: float, epochs: int) -> Schedule:
     >>> [round(cosine(0.1, epochs=4)(epoch), 4) for epoch in range(5)]
     [0.1, 0.0854, 0.05, 0.0146, 0.0]
     """
-    if epochs < 1:
-        raise ValueError(f"epochs must be >= 1, got {epochs}")
+    lr, epochs = scalars.not_negative("lr", lr), scalars.positive_int("epochs", epochs)
     return lambda epoch: lr * 0.5 * (1 + math.cos(math.pi * min(epoch, epochs) / epochs))

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import checks, optim
-from .checks import FLOATS, Array
+from . import checks, optim, scalars
+from .checks import FLOAT32, FLOATS, Array
 from .functional import backend_for
 from .labels import check_index
 from .logits import mean
@@ -24,17 +24,23 @@ Settings = TypeVar("Settings")
 
 def _kept(settings: Callable[..., Settings]) -> Callable[..., Settings]:
     """`settings`, but made and checked once of the values that each step of a loop gives again."""
-    kept = lru_cache(maxsize=4, typed=True)(settings)
+
+    @lru_cache(maxsize=4, typed=True)
+    def kept(*values: Any) -> Settings:
+        if not all(isinstance(value, _IMMUTABLE) for value in values):
+            raise TypeError("an array or a tensor, which may have another value in the next step")
+        return settings(*values)
 
     def of(*values: Any) -> Settings:
         try:
             return kept(*values)
-        except TypeError:  # what cannot be hashed, or is wrong, which shows below
+        except TypeError:  # what is not to be kept, or is wrong, which shows below
             return settings(*values)
 
     return of
 
 
+_IMMUTABLE = (int, float, np.generic, type(None))
 _sgd, _cross_entropy = _kept(optim.SGD), _kept(CrossEntropy)
 
 
@@ -78,9 +84,11 @@ def sgd_step(
     velocity : Velocity, optional
         Needed where ``momentum > 0``: made once by ``Velocity.of(weight, bias)``.
     class_weight : array_like, shape (K,), optional
-        Finite. The mean is then over the sum of ``class_weight[target]``.
+        Each 0, or from 1e-30 to 1e30 in magnitude. The mean is then over the sum of
+        ``class_weight[target]``.
     sample_weight : array_like, shape (B,), optional
-        Finite. Multiplies the loss of each row, and its part in what the mean is over.
+        Finite. Multiplies the loss of each row, and its part in what the mean is over, so that
+        only ratios matter.
     label_smoothing : float
         In [0, 1].
     ignore_index : int
@@ -99,7 +107,8 @@ def sgd_step(
     Raises
     ------
     TypeError, ValueError
-        An argument is not of that kind; nothing has been changed then.
+        An argument is not of that kind, or what is updated shares memory with another argument;
+        nothing has been changed then.
 
     Examples
     --------
@@ -134,7 +143,9 @@ def _step(
 ) -> float:
     if type(x) is not np.ndarray or type(target) is not np.ndarray:
         check_index(x=x, target=target, sample_weight=sample_weight)
-    x = np.asarray(x)
+    if type(x) is not np.ndarray:
+        float64 = getattr(weight, "dtype", None) == np.float64
+        x = checks.rows(x, floats=FLOATS if float64 else FLOAT32)
     sums = backend_for(weight).train_step(
         x,
         target,
@@ -220,7 +231,8 @@ class SGD:
     ) -> None:
         self._settings = optim.SGD(lr, momentum, dampening, nesterov, weight_decay, decay_bias)
         self.weight, self.bias = checks.parameters(weight, bias, floats=FLOATS, writeable=True)
-        self.velocity = Velocity.of(weight, bias) if momentum else None
+        checks.no_overlap({"weight": self.weight, "bias": self.bias}, {})
+        self.velocity = Velocity.of(self.weight, self.bias) if self._settings.momentum else None
 
     @property
     def lr(self) -> float:
@@ -309,15 +321,13 @@ class SGD:
         """
         if not hasattr(state, "keys"):
             raise TypeError(f"state must be what state_dict gives, got {type(state).__name__}")
-        settings = optim.SGD(
-            **{name: np.asarray(_of(state, name)).item() for name in asdict(self._settings)}
-        )
+        settings = optim.SGD(**{name: _of(state, name) for name in asdict(self._settings)})
         velocity = None
         if settings.momentum:
             velocity = Velocity(
                 np.array(_of(state, "velocity_weight"), self.weight.dtype, order="C"),
                 np.array(_of(state, "velocity_bias"), self.weight.dtype, order="C"),
-                bool(_of(state, "velocity_started")),
+                scalars.boolean("velocity_started", _of(state, "velocity_started")),
             )
         checks.velocity_of(settings, velocity, self.weight)
         self._settings, self.velocity = settings, velocity

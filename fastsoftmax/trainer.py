@@ -11,12 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import checks
+from . import checks, scalars
 from .backends import get_backend
 from .checks import Array
 from .datasets import Dataset, load_dataset
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["TrainResult", "train"]
+
+_LARGEST_RATIO = 1e30
 
 
 @dataclass
@@ -108,18 +110,20 @@ def train(
         Rows of a step; the last step of an epoch takes what is left.
     epochs : int
     lr : float or callable
-        Learning rate, or a function of the epoch (from 0) that returns it: see `optim`.
+        Learning rate, or a function of the epoch (from 0) that returns it, called as the epoch
+        begins: see `optim`.
     momentum, dampening, nesterov, weight_decay
         As in `SGD`, which is as in ``torch.optim.SGD``.
     class_weight : mapping, array_like of shape (K,), or "balanced", optional
         The weight of each label, 1 for one that is not in the mapping, or in the index of a
         pandas Series; weights in the order of the model's classes (sorted, if they come of y);
         or, as in scikit-learn, ``n / (K * count)`` for a class of ``count`` out of ``n`` rows.
-        >= 0.
+        0, or from 1e-30 to 1e30.
     sample_weight : array_like, shape (N,), optional
         The weight of each row. >= 0. Each batch is normalised by itself: its loss is the sum over
         its rows of weight times loss, over the sum of their weights, as PyTorch has the mean with
-        class weights. A weight here is a class weight times a sample weight.
+        class weights. A weight here is a class weight times a sample weight; only ratios matter,
+        which may be up to 1e30.
     label_smoothing : float
         In [0, 1]: the part of each target that all classes share, as in `linear_cross_entropy`.
     ignore_index : label, optional
@@ -168,16 +172,18 @@ def train(
     >>> result.model.predict(X[:3])
     array([1, 1, 0])
     """
-    batch_size = checks.positive_int("batch_size", batch_size)
-    epochs = checks.positive_int("epochs", epochs)
+    batch_size = scalars.positive_int("batch_size", batch_size)
+    epochs = scalars.positive_int("epochs", epochs)
     check_num_threads(num_threads)
-    seed = None if seed is None else checks.integer("seed", seed, least=0)
-    if checks.finite("init_std", init_std) < 0:
-        raise ValueError(f"init_std must be >= 0, got {init_std!r}")
-    sgds = [
-        SGD(lr(epoch) if callable(lr) else lr, momentum, dampening, nesterov, weight_decay)
-        for epoch in range(epochs)
-    ]
+    seed = None if seed is None else scalars.integer("seed", seed, least=0)
+    init_std = scalars.not_negative("init_std", init_std)
+    label_smoothing = CrossEntropy(label_smoothing=label_smoothing).label_smoothing
+    shuffle = scalars.boolean("shuffle", shuffle)
+    progress = None if progress is None else scalars.boolean("progress", progress)
+    if ignore_index is not None:
+        ignore_index = label(ignore_index, "ignore_index")
+    first_lr = _lr(lr, 0) if callable(lr) else lr
+    sgd = SGD(first_lr, momentum, dampening, nesterov, weight_decay)
     steps = get_backend(backend)
 
     x, y, classes, class_names, name, test = _load(data, validation_data, ignore_index)
@@ -188,9 +194,9 @@ def train(
     rng = np.random.default_rng(seed)
     weight = rng.standard_normal((len(classes), x.shape[1]), np.float32) * np.float32(init_std)
     settings: dict[str, Any] = {
-        "data": name, "batch_size": batch_size, "epochs": epochs, "lr": [s.lr for s in sgds],
-        "momentum": momentum, "dampening": dampening, "nesterov": nesterov,
-        "weight_decay": weight_decay, "class_weight": None,
+        "data": name, "batch_size": batch_size, "epochs": epochs, "lr": [],
+        "momentum": sgd.momentum, "dampening": sgd.dampening, "nesterov": sgd.nesterov,
+        "weight_decay": sgd.weight_decay, "class_weight": None,
         "sample_weight": sample_weight is not None, "label_smoothing": label_smoothing,
         "ignore_index": ignore_index, "shuffle": shuffle, "seed": seed, "init_std": init_std,
     }  # fmt: skip
@@ -204,10 +210,10 @@ def train(
     target = targets(model, y, ignore_index)
     if sample_weight is not None:
         sample_weight = checks.weights("sample_weight", sample_weight, len(x), "rows")
+        sample_weight = sample_weight.astype(np.float64)
     criterion = CrossEntropy(class_weights(class_weight, model, target), label_smoothing)
     terms = checks.loss_terms(target, criterion, sample_weight, x, model.weight)
-    if not terms.total_weight() > 0:
-        raise ValueError("no row counts for anything: all are ignored, or have weight 0")
+    _check_row_weights(terms._replace(sample_weight=sample_weight).row_weights())
     if criterion.class_weight is not None:
         model.settings["class_weight"] = criterion.class_weight.tolist()
     if test is not None:
@@ -215,12 +221,15 @@ def train(
         test_target = targets(model, test[1], ignore_index)
         checks.loss_terms(test_target, CrossEntropy(), None, test_x, model.weight)
         checks.not_empty(int(np.count_nonzero(test_target >= 0)), "the validation data")
-    velocity = Velocity.of(model.weight, model.bias) if momentum else None
+    velocity = Velocity.of(model.weight, model.bias) if sgd.momentum else None
 
     result = TrainResult(model, History(), name, steps.name)
     show = _progress_bar(progress, epochs)
     try:
-        for sgd in sgds:
+        for epoch in range(epochs):
+            if callable(lr) and epoch:
+                sgd = replace(sgd, lr=_lr(lr, epoch))
+            model.settings["lr"].append(sgd.lr)
             start = time.perf_counter()
             sums = steps.train_epoch(
                 x,
@@ -260,6 +269,29 @@ def train(
     finally:
         show(None)
     return result
+
+
+def _lr(schedule: Schedule, epoch: int) -> float:
+    """What a schedule has for an epoch, which an error names."""
+    try:
+        lr = schedule(epoch)
+    except OverflowError:
+        raise ValueError(f"lr({epoch}) is too large a number") from None
+    return scalars.not_negative(f"lr({epoch})", lr)
+
+
+def _check_row_weights(row_weights: Array) -> None:
+    """Each batch is normalised by itself: float32 must have room for the lightest one."""
+    counting = row_weights[row_weights > 0]
+    if not len(counting):
+        raise ValueError("no row counts for anything: all are ignored, or have weight 0")
+    least, most = float(counting.min()), float(counting.max())
+    if least < most / _LARGEST_RATIO:
+        raise ValueError(
+            f"weights of rows, class weight times sample weight, must be 0 or within a factor of "
+            f"{_LARGEST_RATIO:.0e} of the largest, got one {most / least:.0e} times smaller; give "
+            f"0 to what is to count for nothing"
+        )
 
 
 def _load(

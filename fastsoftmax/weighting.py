@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import checks
+from . import checks, scalars
 from .checks import Array
 from .labels import indices, label, labels, some
 from .loss import CrossEntropy
@@ -58,7 +58,8 @@ def class_weights(class_weight: Any, model: LinearClassifier, target: Array) -> 
         class_weight = len(kept) / (n_classes * rows)
     elif hasattr(class_weight, "items"):
         class_weight = _by_label(class_weight, model.classes)
-    return checks.weights("class_weight", class_weight, n_classes, "classes")
+    weights = checks.class_weights("class_weight", class_weight, n_classes, np.dtype(np.float32))
+    return checks.weights("class_weight", weights, n_classes, "classes")
 
 
 def _by_label(class_weight: Any, classes: Array) -> Array:
@@ -74,5 +75,5 @@ def _by_label(class_weight: Any, classes: Array) -> Array:
             )
         if k in weights:
             raise ValueError(f"class_weight has the label {key!r} twice")
-        weights[k] = checks.finite(f"class_weight[{key!r}]", weight)
+        weights[k] = scalars.finite(f"class_weight[{key!r}]", weight)
     return np.array([weights.get(k, 1.0) for k in range(len(classes))])

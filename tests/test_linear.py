@@ -531,7 +531,7 @@ BAD = {
     "integers": (
         {"input": X.astype(int)},
         T,
-        r"input must be float32 or float64, got int64; convert it once with input\.astype",
+        r"input must be float32 or float64, got int64; convert it once with np\.asc",
     ),
     "uint8": ({"input": X.astype(np.uint8)}, T, "input must be float32 or float64, got uint8"),
     "float16": (
@@ -540,7 +540,7 @@ BAD = {
         "input must be float32 or float64, got float16",
     ),
     "complex": ({"input": X * 1j}, T, "input must be float32 or float64, got complex64"),
-    "words": ({"input": "rows"}, T, "input must be float32 or float64, got <U4"),
+    "words": ({"input": "rows"}, T, "input must be float32 or float64, got str"),
     "input (2, B, D)": (
         {"input": X[None]},
         V,

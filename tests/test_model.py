@@ -153,7 +153,7 @@ def test_no_rows():
 @pytest.mark.parametrize("method", ["decision_function", "predict", "predict_proba"])
 def test_bad_rows(method):
     predict = getattr(make_model(), method)
-    with pytest.raises(TypeError, match=r"got float64; convert it once with x\.astype"):
+    with pytest.raises(TypeError, match=r"got float64; convert it once with np\.ascont"):
         predict(np.zeros((2, 784)))
     with pytest.raises(ValueError, match="x has 783 features, expected 784 as the weight has"):
         predict(np.zeros((2, 783), np.float32))

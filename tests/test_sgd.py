@@ -165,7 +165,7 @@ OTHER = fs.Velocity.of(WEIGHT[:, :-1].copy(), BIAS)
 T, V = TypeError, ValueError
 BAD_STEPS = {
     "float64 rows": ({"x": X.astype(float)}, T, "x must be float32 or uint8, got float64"),
-    "int64 rows": ({"x": X.astype(int)}, T, r"got int64; convert .* x\.astype\(np"),
+    "int64 rows": ({"x": X.astype(int)}, T, r"got int64; convert .*array\(x, np\."),
     "rows as a list": ({"x": X.tolist()}, T, "x must be float32 or uint8, got float64"),
     "strided rows": ({"x": X.repeat(2, 1)[:, ::2]}, V, "C-contiguous.* np.ascontiguousarray"),
     "few features": ({"x": X[:, 1:].copy()}, V, "x has 19 features, expected 20"),

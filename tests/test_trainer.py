@@ -455,8 +455,8 @@ BAD = {
     "lr -1": ({"lr": -1}, ValueError, "lr must be >= 0, got -1"),
     "lr nan": ({"lr": float("nan")}, ValueError, "lr must be finite in float32, got nan"),
     "lr '0.1'": ({"lr": "0.1"}, TypeError, "lr must be a number, got '0.1'"),
-    "schedule -1": ({"lr": lambda epoch: 1 - epoch}, ValueError, "lr must be >= 0, got -1"),
-    "schedule None": ({"lr": lambda epoch: None}, TypeError, "lr must be a number, got None"),
+    "schedule -1": ({"lr": lambda epoch: -1}, ValueError, "lr(0) must be >= 0, got -1"),
+    "schedule None": ({"lr": lambda epoch: None}, TypeError, "lr(0) must be a number, got N"),
     "momentum -1": ({"momentum": -1}, ValueError, "momentum must be >= 0, got -1"),
     "momentum None": ({"momentum": None}, TypeError, "momentum must be a number, got None"),
     "dampening inf": ({"dampening": np.inf}, ValueError, "dampening must be finite in float32"),
@@ -485,7 +485,7 @@ BAD = {
     "data triple": ({"data": (X, Y, Y)}, TypeError, "data must be a dataset or a pair (X, y)"),
     "float64": (
         {"data": (X.astype(np.float64), Y)}, TypeError,
-        "x must be float32 or uint8, got float64; convert it once with x.astype(np.float32)",
+        "x must be float32 or uint8, got float64; convert it once with np.ascont",
     ),
     "int64": ({"data": (X.astype(int), Y)}, TypeError, "float32 or uint8, got int64; convert it"),
     "a list": ({"data": (X.tolist(), Y)}, TypeError, "float32 or uint8, got float64; convert it"),
@@ -514,7 +514,7 @@ BAD = {
     ),
     "validation float64": (
         {"validation_data": (X.astype(np.float64), Y)}, TypeError,
-        "x must be float32 or uint8, got float64; convert it once with x.astype(np.float32)",
+        "x must be float32 or uint8, got float64; convert it once with np.ascont",
     ),
     "validation y": (
         {"validation_data": (X, Y[1:])}, ValueError, "(500,) as x has rows, got (499,)",

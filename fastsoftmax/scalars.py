@@ -1,0 +1,103 @@
+"""Numbers and switches at the door: what a setting is given as becomes a Python number there.
+
+A number is what Python has as one (``int``, ``float``, ``Fraction``, ``Decimal``), a NumPy scalar,
+or an array or a tensor of no dimensions. Text is none, nor is an array of one element.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)  # of what the kernels compute with
+FLOAT32_TINY = float(np.finfo(np.float32).tiny)  # below it float32 has fewer digits
+_INTEGER_BITS = 1000  # more than anybody needs, and JSON reads what Python writes of them
+_SHOWN = 100
+
+
+def shown(value: object) -> str:
+    """`value` as a message has it: in one line, and not a long one."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an int of more digits than Python writes
+        text = f"{type(value).__name__} of more digits than Python shows"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN // 2]}... ({type(value).__name__})"
+
+
+def _single(value: Any) -> Any:
+    """`value`, or what an array or a tensor of no dimensions holds; None for several, or text."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "f")  # PyTorch's dtypes have none
+    if getattr(value, "ndim", 0) != 0 or kind not in "biufVO":
+        return None
+    return value.item() if hasattr(value, "item") else value
+
+
+def number(name: str, value: Any) -> float:
+    """`value` as a float; NaN where a float has no room for it."""
+    if type(value) is float:
+        return value
+    single = _single(value)
+    if not (hasattr(type(single), "__float__") or hasattr(type(single), "__index__")):
+        raise TypeError(f"{name} must be a number, got {shown(value)}")
+    try:
+        return float(single)
+    except (OverflowError, ValueError):  # an int too large; a Decimal("sNaN")
+        return math.nan
+    except TypeError:  # what has the method to say no by it
+        raise TypeError(f"{name} must be a number, got {shown(value)}") from None
+
+
+def finite(name: str, value: Any) -> float:
+    """`value` as a float that is finite in float32."""
+    result = number(name, value)
+    if not -FLOAT32_MAX <= result <= FLOAT32_MAX:
+        raise ValueError(f"{name} must be finite in float32, got {shown(value)}")
+    return result
+
+
+def not_negative(name: str, value: Any) -> float:
+    """`value` as a finite float >= 0."""
+    result = finite(name, value)
+    if result < 0:
+        raise ValueError(f"{name} must be >= 0, got {shown(value)}")
+    return result
+
+
+def positive(name: str, value: Any) -> float:
+    """`value` as a finite float > 0."""
+    result = finite(name, value)
+    if result <= 0:
+        raise ValueError(f"{name} must be > 0, got {shown(value)}")
+    return result
+
+
+def integer(name: str, value: Any, *, least: int | None = None) -> int:
+    """`value` as an int, >= `least` if there is one."""
+    single = _single(value)
+    try:
+        n = operator.index(None if isinstance(single, bool) else single)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
+    if least is not None and n < least:
+        raise ValueError(f"{name} must be >= {least}, got {shown(value)}")
+    if n.bit_length() > _INTEGER_BITS:
+        raise ValueError(f"{name} must be less than 2**{_INTEGER_BITS}, got {shown(value)}")
+    return n
+
+
+def positive_int(name: str, value: Any) -> int:
+    """`value` as an int >= 1."""
+    return integer(name, value, least=1)
+
+
+def boolean(name: str, value: Any) -> bool:
+    """`value` as a bool: that, one of NumPy's or of a tensor, 0 or 1."""
+    if isinstance(value, bool):
+        return value
+    single = _single(value)
+    if isinstance(single, int) and single in (0, 1):
+        return bool(single)
+    raise TypeError(f"{name} must be True or False, got {shown(value)}")
