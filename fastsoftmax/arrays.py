@@ -63,6 +63,13 @@ def _to_numpy(tensor: Any) -> str:
     return "".join(call for needed, call in calls if needed)
 
 
+def conversion(name: str, value: Any, dtype: np.dtype[Any]) -> str:
+    """What makes an array of that dtype of it."""
+    if isinstance(value, np.ndarray):
+        return f"{name}.astype(np.{dtype})"
+    return f"{name}{_to_numpy(value)}" if _is_tensor(value) else f"np.array({name}, np.{dtype})"
+
+
 def wrong_rows(name: str, expected: str, array: Array, value: Any) -> TypeError:
     """The error for `value`, which came as `array` of a dtype that rows do not have."""
     got = str(array.dtype) if array.ndim else type(value).__name__

@@ -94,7 +94,10 @@ def _given_array(name: str, array: Any, dtypes: tuple[np.dtype[Any], ...]) -> No
     """Checks that it is an array itself, of one of these dtypes: results would go to a copy."""
     if not isinstance(array, np.ndarray) or array.dtype not in dtypes:
         got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise TypeError(f"{name} must be an array of {_names(dtypes)}, got {got}")
+        raise TypeError(
+            f"{name} must be an array of {_names(dtypes)}, got {got}; "
+            f"{arrays.conversion(name, array, dtypes[0])} is one"
+        )
     if hasattr(array, "mask"):
         raise TypeError(f"{name} must be an array without a mask; {name}.data is the one below it")
 

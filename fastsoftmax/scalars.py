@@ -37,8 +37,6 @@ def _single(value: Any) -> Any:
 
 def number(name: str, value: Any) -> float:
     """`value` as a float; NaN where a float has no room for it."""
-    if type(value) is float:
-        return value
     single = _single(value)
     if not (hasattr(type(single), "__float__") or hasattr(type(single), "__index__")):
         raise TypeError(f"{name} must be a number, got {shown(value)}")
@@ -52,7 +50,7 @@ def number(name: str, value: Any) -> float:
 
 def finite(name: str, value: Any) -> float:
     """`value` as a float that is finite in float32."""
-    result = number(name, value)
+    result = value if type(value) is float else number(name, value)
     if not -FLOAT32_MAX <= result <= FLOAT32_MAX:
         raise ValueError(f"{name} must be finite in float32, got {shown(value)}")
     return result

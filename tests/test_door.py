@@ -611,6 +611,31 @@ def test_upstream_gradients_of_any_scale(factor, backend, monkeypatch):
         np.testing.assert_allclose(ours, its.astype(np.float64) * factor, rtol=1e-5, atol=1e-43)
 
 
+@pytest.mark.parametrize("factor", [1e-40, 1e25, 1e38])
+def test_upstream_gradients_in_pytorch(factor):
+    torch = pytest.importorskip("torch")
+    import fastsoftmax.torch as ft
+
+    target, factors = torch.tensor(Y), torch.tensor(EACH * factor, dtype=torch.float32)
+    grads = []
+    for function in (ft.linear_cross_entropy, torch.nn.functional.linear_cross_entropy):
+        w = torch.tensor(WEIGHT / 100, requires_grad=True)
+        function(torch.tensor(X), w, target, reduction="none").backward(factors / 60)
+        grads.append(w.grad)
+    torch.testing.assert_close(*grads, rtol=1e-4 if factor < 1 else 1e-5, atol=1e-43)
+
+
+@pytest.mark.parametrize("heavy", [1e35, 1e-35])
+def test_class_weights_that_only_pytorch_takes(heavy):
+    torch = pytest.importorskip("torch")
+    import fastsoftmax.torch as ft
+
+    args = torch.tensor(X), torch.tensor(WEIGHT), torch.tensor(Y)
+    options = {"weight": torch.tensor([heavy, 2 * heavy, heavy])}
+    expected = torch.nn.functional.linear_cross_entropy(*args, **options)
+    assert ft.linear_cross_entropy(*args, **options) == expected
+
+
 BAD_CLASS_WEIGHTS = {
     "too small": ([1.0, 1e-31, 1.0], V, "must be 0 or from 1e-30 to 1e30 in magnitude, got 1e-31"),
     "too large": (
@@ -637,6 +662,7 @@ def test_bad_class_weights(case):
     sgd = fs.SGD(WEIGHT.copy(), BIAS.copy(), 1)
     named = message.replace("class_weight", "weight")
     for call, its in (
+        (lambda: CrossEntropy(value), message),
         (lambda: fs.sgd_step(X, Y, sgd.weight, sgd.bias, lr=1, class_weight=value), message),
         (lambda: sgd.step(X, Y, class_weight=value), message),
         (lambda: fs.linear_cross_entropy(X, WEIGHT, Y, weight=value), named),
@@ -884,6 +910,24 @@ def test_results_go_to_arrays_alone():
                 call()
     with pytest.raises(TypeError, match=r"weight must be an array without a mask; weight\.data"):
         fs.sgd_step(X, Y, np.ma.array(WEIGHT), BIAS.copy(), lr=1)
+
+
+def test_how_to_make_parameters():
+    given = {
+        "np.array(weight, np.float32)": WEIGHT.tolist(),
+        "weight.astype(np.float32)": WEIGHT.astype(np.float16),
+        "weight.numpy()": tensor(WEIGHT),
+        "weight.detach().numpy()": tensor(WEIGHT, requires_grad=True),
+    }
+    for how, weight in given.items():
+        for call in (
+            lambda weight=weight: fs.sgd_step(X, Y, weight, BIAS.copy(), lr=1),
+            lambda weight=weight: fs.SGD(weight, BIAS.copy(), lr=1),
+            lambda weight=weight: fs.LinearClassifier(weight, BIAS),
+        ):
+            with pytest.raises(TypeError, match=re.escape(f"; {how} is one")):
+                call()
+        fs.LinearClassifier(eval(how, {"np": np, "weight": weight}), BIAS)
 
 
 def test_a_matrix_is_updated_as_an_array(backend):
