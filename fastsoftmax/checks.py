@@ -92,6 +92,8 @@ def _parameter(
 
 def _given_array(name: str, array: Any, dtypes: tuple[np.dtype[Any], ...]) -> None:
     """Checks that it is an array itself, of one of these dtypes: results would go to a copy."""
+    if type(array) is np.ndarray and array.dtype in dtypes:
+        return
     if not isinstance(array, np.ndarray) or array.dtype not in dtypes:
         got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise TypeError(
