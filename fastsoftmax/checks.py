@@ -276,7 +276,8 @@ def loss_terms(
         sample_weight = float_vector("sample_weight", sample_weight, n_rows, "rows")
         exponent, counts = _heaviest(target, class_weight, smoothing, sample_weight)
         if exponent:
-            sample_weight = np.where(counts, np.ldexp(sample_weight, -exponent), 0)
+            scaled = np.ldexp(sample_weight.astype(np.float64), -exponent)
+            sample_weight = np.where(counts, scaled, 0)
         sample_weight = np.ascontiguousarray(sample_weight, dtype)
     plain = (
         probabilities is None

@@ -75,10 +75,9 @@ def positive(name: str, value: Any) -> float:
 def integer(name: str, value: Any, *, least: int | None = None) -> int:
     """`value` as an int, >= `least` if there is one."""
     single = _single(value)
-    try:
-        n = operator.index(None if isinstance(single, bool) else single)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
+    if isinstance(single, bool) or not hasattr(type(single), "__index__"):
+        raise TypeError(f"{name} must be an integer, got {shown(value)}")
+    n = operator.index(single)
     if least is not None and n < least:
         raise ValueError(f"{name} must be >= {least}, got {shown(value)}")
     if n.bit_length() > _INTEGER_BITS:

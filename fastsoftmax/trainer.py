@@ -21,7 +21,7 @@ from .backends import get_backend
 from .checks import Array
 from .datasets import Dataset, load_dataset
 from .history import History
-from .labels import check_index, labels, some
+from .labels import check_index, label, labels, some
 from .loss import CrossEntropy
 from .model import LinearClassifier
 from .optim import SGD, Schedule, Velocity
