@@ -90,7 +90,7 @@
 
 typedef float vf __attribute__((vector_size(FS_VECTOR_BYTES)));
 typedef int32_t vi __attribute__((vector_size(FS_VECTOR_BYTES)));
-typedef vf vf_unaligned __attribute__((aligned(4), may_alias));
+typedef vf vf_unaligned __attribute__((aligned(1), may_alias));
 typedef double vd __attribute__((vector_size(FS_VECTOR_BYTES)));
 typedef float vpair __attribute__((vector_size(2 * sizeof(float))));
 
