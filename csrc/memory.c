@@ -10,7 +10,7 @@
 
 #include "fastsoftmax.h"
 
-enum { MOST_KEPT = 64 << 20 }; /* bytes */
+enum { MOST_KEPT = FS_GAP ? 0 : 64 << 20 }; /* bytes */
 
 typedef struct {
     _Alignas(FS_ALIGN) size_t n; /* bytes that follow */

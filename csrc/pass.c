@@ -42,7 +42,9 @@ static ptrdiff_t span_rows_of(const fs_rows *rows) {
 /* Room for a buffer of n bytes at *end, which moves on. A first round with base NULL measures. */
 static void *place(char *base, size_t *end, size_t n) {
     char *p = base ? base + *end : NULL;
-    *end += (n + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN;
+    const size_t size = (n + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN + FS_GAP;
+    if (p) FS_FORBID(p + n, size - n);
+    *end += size;
     return p;
 }
 

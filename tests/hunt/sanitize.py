@@ -1,0 +1,139 @@
+"""The tests of the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, and two controls.
+
+    python sanitize.py [quick]
+
+The extension is built of a copy of the sources, in out/hunt/. First a fault is planted in that copy for
+each sanitizer: a buffer of a call that is one float too short, memory that is not aligned. Each must be
+reported, or else a green run would prove nothing. Then the sources as they are must pass.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+OUT = ROOT / "out" / "hunt"
+TESTS = ROOT / "tests"
+# Two processes, about as long as each other
+QUICK = (["test_contract.py"], ["test_kernels.py", "test_exp_log.py"])
+MORE = (["test_threads.py", "test_sgd.py"], ["test_linear.py", "test_loss_options.py"])
+
+# (file, what is there, what is planted, what must be reported)
+CONTROLS = {
+    "AddressSanitizer": (
+        "csrc/pass.c",
+        "FS_FORBID(p + n,",
+        "FS_FORBID(p + n - sizeof(float),",
+        "AddressSanitizer: use-after-poison",
+    ),
+    "UndefinedBehaviorSanitizer": (
+        "csrc/memory.c",
+        "return h + 1;",
+        "return (char *)(h + 1) + 1;",
+        "runtime error: .* misaligned address",
+    ),
+}
+
+# PyTorch and Numba are slow there, and are not what is looked at
+RUN_PYTEST = """
+import sys
+sys.modules.update(numba=None, torch=None)
+import pytest
+from fastsoftmax import _cython
+assert _cython.__file__.startswith(sys.argv[1]), _cython.__file__
+sys.exit(pytest.main(sys.argv[2:]))
+"""
+
+
+def run(*command: str | Path) -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        command, env=os.environ | {"PATH": path}, capture_output=True, text=True, cwd=OUT
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
+
+
+def set_up() -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(OUT / "source", ignore_errors=True)
+    for name in ("csrc", "fastsoftmax"):
+        shutil.copytree(ROOT / name, OUT / "source" / name)
+    for name in ("meson.build", "meson.options"):
+        shutil.copy2(ROOT / name, OUT / "source")
+    (OUT / "python.ini").write_text(f"[binaries]\npython = '{sys.executable}'\n")
+    options = ["--buildtype=debugoptimized", "--optimization=1", "--python.install-env=prefix"]
+    options += ["-Db_sanitize=address,undefined", "-Db_lundef=false", "--wipe"]
+    if not (OUT / "build").is_dir():
+        options.remove("--wipe")
+    where = ["--native-file=python.ini", f"--prefix={OUT / 'installed'}"]
+    run("meson", "setup", *options, *where, OUT / "build", OUT / "source")
+
+
+def build() -> None:
+    run("meson", "compile", "-C", OUT / "build")
+    run("meson", "install", "-C", OUT / "build", "--quiet")
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    (package,) = (OUT / "installed").glob("lib*/python*/site-packages")
+    libraries = [
+        subprocess.check_output(["gcc", f"-print-file-name=lib{name}.so"], text=True).strip()
+        for name in ("asan", "ubsan")
+    ]
+    environment = {
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0",  # CPython's own
+        "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+        "PYTHONPATH": str(package),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    # reports are written to the file descriptor that --capture=fd would keep from us
+    command = [sys.executable, "-c", RUN_PYTEST, OUT, "-q", "-x", "-p", "no:cacheprovider",
+               "--capture=sys", *arguments]  # fmt: skip
+    return subprocess.Popen(
+        command,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=OUT,
+    )
+
+
+def control(file: str, there: str, planted: str, report: str) -> None:
+    path = OUT / "source" / file
+    text = path.read_text()
+    assert text.count(there) == 1, f"{file} has no {there!r} any more: plant another fault"
+    path.write_text(text.replace(there, planted))
+    build()
+    process = start(TESTS / "test_contract.py", "-k", "cython")
+    output, _ = process.communicate()
+    path.write_text(text)
+    assert process.returncode != 0 and re.search(report, output), f"not reported: {planted}"
+
+
+def main(quick: bool) -> str:
+    set_up()
+    for planted in CONTROLS.values():
+        control(*planted)
+    build()
+    groups = QUICK if quick else tuple(a + b for a, b in zip(QUICK, MORE, strict=True))
+    running = [start(*(TESTS / name for name in group)) for group in groups]
+    n_passed = 0
+    for process in running:
+        output, _ = process.communicate()
+        passed = re.search(r"(\d+) passed", output)
+        if process.returncode != 0 or not passed:
+            raise SystemExit(output[-20_000:])
+        n_passed += int(passed[1])
+    return f"{n_passed} tests passed; both planted faults were reported"
+
+
+if __name__ == "__main__":
+    print(main("quick" in sys.argv[1:]))
