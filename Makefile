@@ -3,6 +3,8 @@
 #   make test    the tests, the comparison with PyTorch included
 #   make bench   ours against its peers and the limits of this machine, some 20 minutes;
 #                make bench EXTRA=bench installs JAX, TensorFlow, Keras and scikit-learn for it
+#   make hunt    sanitizers, broken files, kills, a full disk: half an hour, writes
+#                tests/hunt/report.md; make hunt-quick: the same in a small size
 #   make lint    ruff and mypy
 #   make instructions   instruction counts of the kernels against those recorded (valgrind)
 
@@ -11,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml _fastsoftmax_command.py $(shell find meson.build meson.options csrc fastsoftmax -type f -not -path '*/__pycache__/*')
 
-.PHONY: train test bench instructions lint clean
+.PHONY: train test bench instructions hunt hunt-quick lint clean
 
 train: $(VENV)/installed
 	@mkdir -p out
@@ -32,6 +34,13 @@ bench: $(VENV)/installed-$(EXTRA)
 instructions: $(VENV)/installed-test
 	$(BIN)/python benches/instructions.py
 
+hunt hunt-quick: export OPENBLAS_NUM_THREADS = 1
+hunt: $(VENV)/installed-hunt
+	$(BIN)/python tests/hunt/run.py
+
+hunt-quick: $(VENV)/installed-hunt
+	$(BIN)/python tests/hunt/run.py quick
+
 lint: $(VENV)/installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,6 +59,10 @@ $(VENV)/installed-test: $(VENV)/installed
 
 $(VENV)/installed-bench: $(VENV)/installed
 	$(BIN)/pip install --quiet '.[bench]'
+	@touch $@
+
+$(VENV)/installed-hunt: $(VENV)/installed-test
+	$(BIN)/pip install --quiet '.[hunt]'
 	@touch $@
 
 $(VENV)/installed-lint: $(VENV)/installed

@@ -2,10 +2,10 @@
 
     python full_disk.py [numba]
 
-The disk is a tmpfs of 32 MB, filled up; where none can be mounted, the size that files may have is
-limited to 0 instead. The old model, history and picture stay what they were, or are new and whole; a
-cache that cannot be written is no reason to stop. A full standard output loses no file. With "numba"
-also Numba's cache, whose absence is no reason to stop either.
+The disk is a tmpfs of 32 MB, filled up; where none can be mounted, the size that files may have
+is limited to 0 instead. The old model, history and picture stay what they were, or are new and
+whole; a cache that cannot be written is no reason to stop. A full standard output loses no file.
+With "numba" also Numba's cache, whose absence is no reason to stop either.
 """
 
 from __future__ import annotations
@@ -104,7 +104,9 @@ def hunt(folder: Path, mounted: bool, numba: bool) -> str:
             **keywords,
         )
         assert process.returncode == 0 and "Traceback" not in process.stderr, process.stderr
-    return f"{'a full tmpfs' if mounted else 'RLIMIT_FSIZE=0'}: old files whole, one line, status 2"
+    return (
+        f"{'a full tmpfs' if mounted else 'RLIMIT_FSIZE=0'}: old files whole, one line, status 2"
+    )
 
 
 if __name__ == "__main__":

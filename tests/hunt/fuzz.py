@@ -1,5 +1,5 @@
-"""Broken files, made of good ones at random: each is refused as the docstring of its reader says, or
-it is read, and what was read is consistent.
+"""Broken files, made of good ones at random: each is refused as the docstring of its reader says,
+or it is read, and what was read is consistent.
 
     python fuzz.py [how many, 20000] [idx | model | decoded | npz]
 
@@ -41,10 +41,34 @@ N_TRAIN, N_TEST = 30, 20
 NUMBERS = [0, 1, 2, 3, 8, 127, 128, 255, 256, 2**15, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**53]
 NUMBERS += [2**63 - 1, 2**63, 2**64 - 1, 2**64]
 VALUES = [*NUMBERS, *(-n for n in NUMBERS), 0.5, -0.0, 1e-320, 1e308, float("inf"), float("nan")]
-VALUES += [10**400, None, True, False, "", "a", "a\0", "\ud800", "é" * 300, "F64", "BF16", "F8_E5M2"]
+VALUES += [
+    10**400,
+    None,
+    True,
+    False,
+    "",
+    "a",
+    "a\0",
+    "\ud800",
+    "é" * 300,
+    "F64",
+    "BF16",
+    "F8_E5M2",
+]
 VALUES += [[], {}, [[]], [None], [1, "a"], [0.5], ["a", "a"], [1, 1], [2**63, -1], {"a": {}}]
 TOKENS = [b"<f4", b">f8", b"<i8", b">u2", b"|b1", b"|O", b"<U3", b"|S2", b"<M8[s]", b"<c8", b"|V3"]
-TOKENS += [b"NaN", b"-1", b"9" * 400, b"1e999", b"[" * 3000, b"{}", b"()", b"(3,)", b"\x00", b"\xff"]
+TOKENS += [
+    b"NaN",
+    b"-1",
+    b"9" * 400,
+    b"1e999",
+    b"[" * 3000,
+    b"{}",
+    b"()",
+    b"(3,)",
+    b"\x00",
+    b"\xff",
+]
 TOKENS += [b"True", b"null", b"\x1f\x8b", b"PK\x03\x04", b"\\u0000", b"1,", b'"', b"'", b"\n"]
 
 
@@ -80,7 +104,7 @@ def changed_bytes(rng: random.Random, content: bytes) -> bytes:
 
 
 def changed_value(rng: random.Random, value: object) -> object:
-    """A value of JSON with something in it replaced, left out or twice, strings of JSON included."""
+    """A value of JSON with something in it replaced, left out or twice; also within strings."""
     if isinstance(value, str) and rng.random() < 0.8:
         try:
             return json.dumps(changed_value(rng, json.loads(value)))

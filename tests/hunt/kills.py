@@ -2,10 +2,10 @@
 
     python kills.py [kill | interrupt | loop] [how many, 10]
 
-kill       SIGKILL: the model, the history, the picture and the cache of the decoded pictures are each
-           absent, or what they were, or new, and whole; the next run is right; what is left over is
-           removed in time.
-interrupt  SIGINT: the same, nothing left over, and the command ends with 130 and without a traceback.
+kill       SIGKILL: the model, the history, the picture and the cache of the decoded pictures are
+           each absent, or what they were, or new, and whole; the next run is right; what is left
+           over is removed in time.
+interrupt  SIGINT: the same, nothing left over; the command ends with 130, without a traceback.
 loop       SIGINT while a script calls fs.train 40 times: it ends the script, not one training.
 
 The moments are drawn from the whole time that an undisturbed run takes, from its first line on.

@@ -2,9 +2,10 @@
 
     python races.py [how many rounds, 1]
 
-races.c runs every entry point by 1 to 5 threads, two callers at once, in the process and in forks of it,
-and compares bits. The control is the same program with all atomic operations relaxed: what synchronises
-the threads is gone, and a race must be reported, or else a green run would prove nothing.
+races.c runs every entry point by 1 to 5 threads, two callers at once, in the process and in forks
+of it, and compares bits. The control is the same program with all atomic operations relaxed: what
+synchronises the threads is gone, and a race must be reported, or else a green run would prove
+nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ HERE = Path(__file__).parent
 CSRC = HERE.parents[1] / "csrc"
 ORDERS = ("ACQUIRE", "RELEASE", "ACQ_REL", "SEQ_CST")
 # stdatomic.h makes its orders, and its functions without one, of these macros of the compiler
-RELAXED = [flag for o in ORDERS for flag in (f"-U__ATOMIC_{o}", f"-D__ATOMIC_{o}=__ATOMIC_RELAXED")]
+RELAXED = [f"-U__ATOMIC_{order}" for order in ORDERS]
+RELAXED += [f"-D__ATOMIC_{order}=__ATOMIC_RELAXED" for order in ORDERS]
 DATA_RACE = "WARNING: ThreadSanitizer: data race"
 
 

@@ -1,10 +1,11 @@
-"""The tests of the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, and two controls.
+"""The tests of the kernels under AddressSanitizer and UndefinedBehaviorSanitizer, with controls.
 
     python sanitize.py [quick]
 
-The extension is built of a copy of the sources, in out/hunt/. First a fault is planted in that copy for
-each sanitizer: a buffer of a call that is one float too short, memory that is not aligned. Each must be
-reported, or else a green run would prove nothing. Then the sources as they are must pass.
+The extension is built of a copy of the sources, in out/hunt/. First a fault is planted in that
+copy for each sanitizer: a buffer of a call that is one float too short, memory that is not
+aligned. Each must be reported, or else a green run would prove nothing. Then the sources as they
+are must pass.
 """
 
 from __future__ import annotations
