@@ -316,7 +316,9 @@ FORMATS = {"idx": Idx, "model": Model, "decoded": Decoded, "npz": Npz}
 
 def outcome_of(error: Exception, path: Path) -> str:
     """The kind of an exception: its message without the values in it."""
-    values = r"(0x)?\b[0-9a-f]{8,}\b|\d[\d.e+-]*|'[^']*'|\"[^\"]*\"|\[[^]]*\]|\([^)]*\)|[^\x20-\x7e]+"
+    values = (
+        r"(0x)?\b[0-9a-f]{8,}\b|\d[\d.e+-]*|'[^']*'|\"[^\"]*\"|\[[^]]*\]|\([^)]*\)|[^\x20-\x7e]+"
+    )
     message = re.sub(values, "_", str(error).replace(str(path), "FILE"))
     return f"{type(error).__name__}: {message[:100]}"
 
