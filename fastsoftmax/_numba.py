@@ -45,6 +45,7 @@ FLOATS, MATRIX = _array(types.float32, 1), _array(types.float32, 2)
 GIVEN_FLOATS, GIVEN_MATRIX = _array(types.float32, 1, True), _array(types.float32, 2, True)
 TARGET, ORDER = _array(types.int32, 1, True), _array(types.int64, 1, True)
 TERMS = TARGET, GIVEN_MATRIX, GIVEN_FLOATS, GIVEN_FLOATS, types.float64, types.boolean
+SUMS = _array(types.float64, 1)
 SETTINGS = types.NamedTuple(
     [types.float64, types.float64, types.float64, types.boolean, types.float64, types.float64],
     kernels.Settings,
@@ -59,7 +60,7 @@ def _signature(driver: Callable[..., Any], row_type: str) -> tuple[Any, ...]:
         return x, types.boolean, MATRIX, types.int64
     return (
         *(x, *TERMS, ORDER, types.float32, types.int64, MATRIX, FLOATS, MATRIX, FLOATS),
-        *(SETTINGS, types.boolean, MATRIX, FLOATS, MATRIX, types.int64),
+        *(SETTINGS, types.boolean, MATRIX, FLOATS, MATRIX, SUMS, types.int64),
     )
 
 
@@ -155,7 +156,7 @@ def _only_read(*arrays: Array) -> tuple[Array, ...]:
 
 
 def _sums(sums: Array) -> Sums:
-    loss, correct, weight, counted = sums.tolist()
+    loss, correct, weight, counted = sums[:4].tolist()
     return Sums(loss, int(correct), weight, int(counted))
 
 
@@ -205,10 +206,11 @@ def loss_and_grad(
     checks.no_overlap_with_result("grad_input", grad_input, x, terms, weight, bias)
     threads = threads_for(num_threads, x.shape[0] * weight.size)
     grad_weight, grad_bias = np.empty_like(weight), np.empty_like(bias)
-    sums = _run(
+    sums = np.zeros(5)
+    _run(
         *(_train_driver(weight), threads, x, *_terms(terms), NO_ORDER, scale, x.shape[0]),
         *(*_only_read(weight, bias), NO_MATRIX, NO_VECTOR, _settings(SGD(lr=0)), False),
-        *(grad_weight, grad_bias, grad_input),
+        *(grad_weight, grad_bias, grad_input, sums),
     )
     if grad_scale != 1:
         for gradient in (grad_weight, grad_bias, grad_input):
@@ -314,20 +316,21 @@ def _train(
     threads = threads_for(num_threads, batch_size * weight.size)
     # Some steps a call: within one, Ctrl-C is not heard.
     rows_a_call = batch_size * max(1, _CALL // (batch_size * weight.size))
-    sums = np.zeros(4)
-    for begin in range(0, n_rows, rows_a_call):
-        rows = slice(begin, begin + rows_a_call)
-        if order is None:
-            of_call = x[rows], *_terms(terms.take(rows)), NO_ORDER
-        else:
-            of_call = x, *_terms(terms), order[rows]
-        sums += _run(
-            *(_train_driver(weight), threads, *of_call, scale, batch_size),
-            *(weight, bias, v_weight, v_bias, _settings(sgd), not started),
-            *(NO_MATRIX, NO_VECTOR, NO_MATRIX),
-        )
-        started = True
-        if moments is not None and velocity is not None:
+    sums = np.zeros(5)  # and the number of steps
+    try:
+        for begin in range(0, n_rows, rows_a_call):
+            rows = slice(begin, begin + rows_a_call)
+            if order is None:
+                of_call = x[rows], *_terms(terms.take(rows)), NO_ORDER
+            else:
+                of_call = x, *_terms(terms), order[rows]
+            _run(
+                *(_train_driver(weight), threads, *of_call, scale, batch_size),
+                *(weight, bias, v_weight, v_bias, _settings(sgd)),
+                *(not started and begin == 0, NO_MATRIX, NO_VECTOR, NO_MATRIX, sums),
+            )
+    finally:
+        if moments is not None and velocity is not None and sums[4] > 0:
             velocity.started = True
     return terms.unscaled(_sums(sums))
 

@@ -654,15 +654,15 @@ def update(
 Loop = Callable[[int], Any]
 
 
-def train_by_rows(loop: Loop, direct: bool = False) -> Callable[..., Array]:
+def train_by_rows(loop: Loop, direct: bool = False) -> Callable[..., None]:
     """A chunk at a time: its residuals, and its partial gradient while its rows are in L2, and
     those of the task's next chunk on their way there. `direct`: rows are float32, and read where
-    they lie."""
+    they lie. sums (5,) += the sums of each step, as a loop of calls would, and their number."""
 
     def train(
         x, target, probabilities, class_weight, sample_weight, label_smoothing, plain, order,
         scale, batch_size, weight, bias, v_weight, v_bias, sgd, first, grad_weight, grad_bias,
-        grad_input, n_tasks,
+        grad_input, sums, n_tasks,
     ):  # fmt: skip
         terms = Terms(target, probabilities, class_weight, sample_weight, label_smoothing, plain)
         source, in_order = Rows(x, order), order[:0]
@@ -681,7 +681,7 @@ def train_by_rows(loop: Loop, direct: bool = False) -> Callable[..., Array]:
         taken = np.empty((n_tasks, BLOCK_ROWS), np.int32)
         partials = aligned(most * padded * n_features).reshape((most, padded * n_features))
         bias_partials = np.empty((most, n_classes), np.float32)
-        sums_of, batch_sums, sums = np.empty((most, 4)), np.empty(4), np.zeros(4)
+        sums_of, batch_sums = np.empty((most, 4)), np.empty(4)
         w, v = aligned(size), v_weight.reshape(v_weight.size)
         copy(weight.reshape(size), w)
         matrix = w.reshape((n_classes, n_features))
@@ -732,25 +732,25 @@ def train_by_rows(loop: Loop, direct: bool = False) -> Callable[..., Array]:
                 g = bias_partials[0]
                 update(bias, g, v_bias, batch_sums[2], sgd.bias_weight_decay, sgd, first)
             first = False
-            add(batch_sums, sums)
+            add(batch_sums, sums[:4])
+            sums[4] += 1.0
         if updating:
             copy(w, weight.reshape(size))
         else:
             copy(partials[0], grad_weight.reshape(size))
             copy(bias_partials[0], grad_bias)
-        return sums
 
     return train
 
 
-def train_by_tiles(loop: Loop) -> Callable[..., Array]:
+def train_by_tiles(loop: Loop) -> Callable[..., None]:
     """The residuals of a span, chunk by chunk; then the gradient, TILE_FEATURES at a time over
     all rows of the span, for which they are gathered again."""
 
     def train(
         x, target, probabilities, class_weight, sample_weight, label_smoothing, plain, order,
         scale, batch_size, weight, bias, v_weight, v_bias, sgd, first, grad_weight, grad_bias,
-        grad_input, n_tasks,
+        grad_input, sums, n_tasks,
     ):  # fmt: skip
         terms = Terms(target, probabilities, class_weight, sample_weight, label_smoothing, plain)
         source, in_order = Rows(x, order), order[:0]
@@ -771,7 +771,7 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
         grads = np.empty((n_tiles, padded, TILE_FEATURES), np.float32)
         bias_partials = np.empty((most, n_classes), np.float32)
         bias_sum = np.empty(n_classes, np.float32)
-        sums_of, batch_sums, sums = np.empty((most, 4)), np.empty(4), np.zeros(4)
+        sums_of, batch_sums = np.empty((most, 4)), np.empty(4)
         no_losses, updating = grad_bias[:0], grad_weight.size == 0
         for begin in range(0, n_rows, batch_size):
             end = min(begin + batch_size, n_rows)
@@ -824,10 +824,10 @@ def train_by_tiles(loop: Loop) -> Callable[..., Array]:
             if updating:
                 update(bias, bias_sum, v_bias, batch_sums[2], sgd.bias_weight_decay, sgd, first)
             first = False
-            add(batch_sums, sums)
+            add(batch_sums, sums[:4])
+            sums[4] += 1.0
         if not updating:
             copy(bias_sum, grad_bias)
-        return sums
 
     return train
 
