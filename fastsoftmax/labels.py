@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["check_index", "indices", "label", "labels", "some"]
+from .arrays import Array, as_array
 
-Array = npt.NDArray[Any]
+__all__ = ["check_index", "indices", "label", "labels", "some"]
 
 
 def labels(y: Any, name: str = "labels") -> Array:
@@ -24,16 +24,16 @@ def labels(y: Any, name: str = "labels") -> Array:
     TypeError, ValueError
         It is not such labels; the message has the line of Python that makes them so.
     """
-    # Not np.asarray of a list: it makes strings of [0, "a"] and floats of [1, 2**63].
-    array: Array = np.asarray(y) if hasattr(y, "__array__") else np.asarray(y, object)
-    if array.ndim != 1:
-        cure = _one_dimensional(y, array, name)
-        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}{cure}")
     if isinstance(y, np.ma.MaskedArray) and y.mask.any():
         raise TypeError(
             f"{name}[{y.mask.argmax()}] is masked; with keep = ~{name}.mask the rows that have a "
             f"label are X[keep], {name}[keep].data"
         )
+    # Not np.asarray of a list: it makes strings of [0, "a"] and floats of [1, 2**63].
+    array = as_array(name, y) if hasattr(y, "__array__") else np.asarray(y, object)
+    if array.ndim != 1:
+        cure = _one_dimensional(y, array, name)
+        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}{cure}")
     kind = array.dtype.kind
     if array.size == 0 and kind not in "biuU":  # an empty list has no type of its own
         return np.empty(0, np.int64)

@@ -176,9 +176,8 @@ class LinearClassifier:
                 f"{value.shape}; a LinearClassifier of other classes is a new one"
             )
         given = {"weight": self.weight, "bias": self.bias, name: value}
-        checks.parameters(given["weight"], given["bias"])
-        array: Array = value
-        return array
+        weight, bias = checks.parameters(given["weight"], given["bias"])
+        return weight if name == "weight" else bias
 
     @property
     def n_classes(self) -> int:

@@ -297,6 +297,18 @@ MENDED = {
         "labels.toarray().ravel()",
         [1, 0, 2],
     ),
+    "a tensor of bfloat16": (
+        torch.tensor([2, 1]).to(torch.bfloat16),
+        "NumPy cannot read",
+        "labels.float().numpy()",
+        None,
+    ),
+    "a tensor with a gradient": (
+        torch.tensor([2.0, 1.0], requires_grad=True),
+        "NumPy cannot read",
+        "labels.detach().numpy()",
+        None,
+    ),
     "None": (
         ["a", None],
         "labels[1] is missing, None",

@@ -387,6 +387,7 @@ def test_attributes():
         ("weight", WEIGHT[:2], ValueError, r"weight must have 3 classes .* \(2, 4\)"),
         ("weight", BIAS, ValueError, r"weight must be \(K, D\), got shape \(3,\)"),
         ("weight", WEIGHT[:, :0].copy(), ValueError, r"D >= 1, got shape \(3, 0\)"),
+        ("weight", np.ma.array(WEIGHT, mask=WEIGHT == 0), TypeError, "array without a mask"),
         ("weight", None, TypeError, "weight must be an array of float32, got NoneType"),
         ("bias", np.zeros(6, np.float32)[::2], ValueError, "bias must be C-contiguous"),
         ("bias", BIAS[:2], ValueError, "bias must have 3 classes as the model has, got shape"),
@@ -428,6 +429,8 @@ def test_what_is_assigned_is_saved(tmp_path):
     assert (model.class_names, model.settings, model.classes.tolist()) == (None, {}, [0, 1, 2])
     model.weight = np.ones((3, 9), np.float32)  # other features
     assert model.n_features == 9
+    model.weight = np.ones((3, 2), np.float32).view(np.matrix)
+    assert type(model.weight) is np.ndarray  # as the constructor has it
 
 
 def test_a_model_shares_its_parameters_and_nothing_else():
