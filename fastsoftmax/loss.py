@@ -27,7 +27,8 @@ class CrossEntropy:
         -sum(((1 - e) * q + e / K) * w * log(p))
 
     A mean over rows divides the sum of their losses by that of their ``w[target]``; where targets
-    are probabilities, by their number. A `sample_weight` multiplies both.
+    are probabilities, by their number, as in PyTorch: one of probabilities 0 is one of them. A
+    `sample_weight` multiplies both.
 
     A row counts for nothing if the loss has no ``log(p)`` of it: it is ignored, or the weights or
     probabilities are 0. It may hold NaN or infinities: its loss and its gradients are 0. But with
