@@ -474,7 +474,7 @@ cdef _train(x, target, order, batch_size, weight, bias, sgd, velocity, criterion
     fill_rows(&rows, x, order, scale, weight.shape[0])
     fill_terms(&rows, &c, terms)
     fill_params(&params, weight, bias, moments)
-    if overlap_in_training(&rows, &params, x.shape[0]):
+    if overlap_in_training(&rows, &params, rows.n_rows if order is None else x.shape[0]):
         checks.no_overlap_in_training(x, terms, order, weight, bias, moments)
     cdef fs_sgd settings = sgd_struct(sgd, moments)
     cdef Py_ssize_t n_batch = min(batch_size or rows.n_rows, rows.n_rows)

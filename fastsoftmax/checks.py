@@ -80,7 +80,8 @@ def parameters(
 def _parameter(
     name: str, array: Any, ndim: int, floats: tuple[np.dtype[Any], ...], writeable: bool
 ) -> Array:
-    _given_array(name, array, floats)
+    if type(array) is not np.ndarray or array.dtype not in floats:
+        _given_array(name, array, floats)
     if array.ndim != ndim:
         form = "(K, D)" if ndim == 2 else "(K,)"
         raise ValueError(f"{name} must be {form}, got shape {array.shape}")
@@ -92,8 +93,6 @@ def _parameter(
 
 def _given_array(name: str, array: Any, dtypes: tuple[np.dtype[Any], ...]) -> None:
     """Checks that it is an array itself, of one of these dtypes: results would go to a copy."""
-    if type(array) is np.ndarray and array.dtype in dtypes:
-        return
     if not isinstance(array, np.ndarray) or array.dtype not in dtypes:
         got = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise TypeError(
