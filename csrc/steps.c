@@ -1,4 +1,5 @@
-/* steps.c: one step of a pass: the gradient of a batch, and its update.
+/* steps.c: one step of a pass: the gradient of a batch, and its update. Over 300 lines: by rows, and
+ * by tiles.
  *
  * Design
  *  a) A batch is cut into chunks of rows by a fixed rule (chunks.h). What a chunk's partial gradient

@@ -1,4 +1,5 @@
-/* threads.c: persistent worker threads, and how they and the caller share a call.
+/* threads.c: persistent worker threads, and how they and the caller share a call. Over 300 lines, as
+ * who may read and write what, and when, is to be seen in one place.
  *
  * Design
  *  a) A call is a row of phases, and a phase is a number of items. Each item has an owner, but any
