@@ -6,6 +6,7 @@ booleans are the integers 0 and 1, as in Python; a string is never a number.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,12 @@ def labels(y: Any, name: str = "labels") -> Array:
         else:
             cure = f"np.asarray({name}).astype(str)"
         raise _wrong_kind(name, str(array.dtype), cure)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if kind == "U" and array.dtype.itemsize > 0:
+        points = np.ascontiguousarray(array).view(np.uint32)
+        if points.max() > sys.maxunicode:  # of a broken file; Python would stop at it
+            raise ValueError(f"{name} must be text, got code point {points.max():#x}")
+    return array
 
 
 def label(value: Any, name: str) -> Any:

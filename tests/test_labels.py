@@ -485,3 +485,13 @@ def test_pandas_objects_of_two_indices_are_refused():
     # what the message says
     train(y, sample_weight=other.loc[y.index])
     train(y, sample_weight=other.to_numpy())
+
+
+def test_strings_with_code_points_that_unicode_has_not():
+    """As a broken .npz file has them; Python would raise SystemError at their first use."""
+    broken = np.array([0x61, 0x110000], np.uint32).view("U1")
+    for y in (broken, broken[::-1], broken.astype(broken.dtype.newbyteorder())):
+        with pytest.raises(ValueError, match="labels must be text, got code point 0x110000"):
+            labels(y)
+    assert labels(np.array(["", ""])).tolist() == ["", ""]
+    assert labels(np.array(["\U0010ffff"])).tolist() == ["\U0010ffff"]

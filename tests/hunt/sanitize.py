@@ -67,8 +67,9 @@ def set_up() -> None:
     shutil.rmtree(OUT / "source", ignore_errors=True)
     for name in ("csrc", "fastsoftmax"):
         shutil.copytree(ROOT / name, OUT / "source" / name)
-    for name in ("meson.build", "meson.options"):
-        shutil.copy2(ROOT / name, OUT / "source")
+    for path in ROOT.glob("[!.]*"):
+        if path.is_file():
+            shutil.copy2(path, OUT / "source")
     (OUT / "python.ini").write_text(f"[binaries]\npython = '{sys.executable}'\n")
     options = ["--buildtype=debugoptimized", "--optimization=1", "--python.install-env=prefix"]
     options += ["-Db_sanitize=address,undefined", "-Db_lundef=false", "--wipe"]
