@@ -49,7 +49,7 @@ def labels(y: Any, name: str = "labels") -> Array:
             cure = f"np.asarray({name}).astype(str)"
         raise _wrong_kind(name, str(array.dtype), cure)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if kind == "U" and array.dtype.itemsize > 0:
+    if kind == "U" and array.nbytes > 0:
         points = np.ascontiguousarray(array).view(np.uint32)
         if points.max() > sys.maxunicode:  # of a broken file; Python would stop at it
             raise ValueError(f"{name} must be text, got code point {points.max():#x}")

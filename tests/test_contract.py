@@ -242,7 +242,7 @@ def test_same_bits_from_several_python_threads(
 FUNCTIONS = [name for name, member in vars(Backend).items() if callable(member) and name[0] != "_"]
 
 # How to choose among instruction sets is the C backend's alone
-ONLY_IN_CYTHON = {"built_isas", "supported_isas", "selected_isa", "select_isa"}
+ONLY_IN_CYTHON = {"borrow_threads", "built_isas", "select_isa", "selected_isa", "supported_isas"}
 
 
 def test_functions_of_the_protocol():

@@ -494,4 +494,5 @@ def test_strings_with_code_points_that_unicode_has_not():
         with pytest.raises(ValueError, match="labels must be text, got code point 0x110000"):
             labels(y)
     assert labels(np.array(["", ""])).tolist() == ["", ""]
+    assert labels(np.array([], "U3")).tolist() == []
     assert labels(np.array(["\U0010ffff"])).tolist() == ["\U0010ffff"]
