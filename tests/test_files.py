@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -76,13 +77,15 @@ def test_a_name_as_long_as_names_may_be(tmp_path, name):
     assert names(tmp_path) == [name]
 
 
-@pytest.fixture
+@contextmanager
 def small_disk():
-    """Files cannot grow beyond 4 KB, as on a disk that is full."""
+    """Files cannot grow beyond 4 KB, as on a disk that is full: nor can the log of these tests."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def history():
@@ -107,7 +110,7 @@ WRITERS = {
 
 @pytest.mark.parametrize("linked", [False, True], ids=["", "hard link"])
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_full_disk_costs_nothing_that_was_there(tmp_path, small_disk, writer, linked):
+def test_a_full_disk_costs_nothing_that_was_there(tmp_path, writer, linked):
     if writer in ("plot", "result"):
         pytest.importorskip("matplotlib")
     write_to, name = WRITERS[writer]
@@ -116,7 +119,7 @@ def test_a_full_disk_costs_nothing_that_was_there(tmp_path, small_disk, writer, 
     if linked:
         os.link(path, tmp_path / "other name")
     before = names(tmp_path)
-    with pytest.raises(OSError) as error:
+    with pytest.raises(OSError) as error, small_disk():
         write_to(path)
     assert error.value.errno == errno.EFBIG and name in str(error.value)
     assert path.read_bytes() == OLD
