@@ -90,9 +90,10 @@ def linear_cross_entropy(
     Forward-mode differentiation is an error.
 
     Contiguous tensors are read where they lie; of others one copy is made. As many threads are
-    used as ``torch.get_num_threads()`` says, or fewer for a small batch. Under ``torch.autocast``
-    float32 tensors are computed in float32, which is what autocast does for a cross-entropy, but
-    not for a linear layer; inputs of a lower precision go to PyTorch.
+    used as ``torch.get_num_threads()`` says, or fewer for a small batch; they are PyTorch's own,
+    where these are OpenMP's. Under ``torch.autocast`` float32 tensors are computed in float32,
+    which is what autocast does for a cross-entropy, but not for a linear layer; inputs of a lower
+    precision go to PyTorch.
 
     Examples
     --------
