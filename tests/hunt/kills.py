@@ -8,7 +8,8 @@ kill       SIGKILL: the model, the history, the picture and the cache of the dec
 interrupt  SIGINT: the same, nothing left over; the command ends with 130, without a traceback.
 loop       SIGINT while a script calls fs.train 40 times: it ends the script, not one training.
 
-The moments are drawn from the whole time that an undisturbed run takes, from its first line on.
+Half of the moments are drawn from the whole time that an undisturbed run takes, from its first
+line on. The others are those at which files change: writing takes some milliseconds of a second.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +93,7 @@ class Hunt:
         self.run(epochs=1)  # matplotlib looks at all fonts the first time
         self.old = {option: path.read_bytes() for option, path in self.files.items()}
         self.forget_cache()
-        began = time.monotonic()
-        self.run()
-        self.seconds = time.monotonic() - began
+        self.seconds = self.run()
         self.model = fs.LinearClassifier.load(self.files["save"])
         self.history = json.loads(self.files["json"].read_text())["history"]
         (cache,) = self.cached()
@@ -115,6 +115,7 @@ class Hunt:
         self.began.unlink(missing_ok=True)
         pipe = subprocess.PIPE
         keywords = {"stdout": pipe, "stderr": pipe, "env": self.environment} | keywords
+        keywords["cwd"] = self.outputs  # in the source folder fastsoftmax cannot be imported
         process = subprocess.Popen([sys.executable, *arguments], text=True, **keywords)
         while not self.began.exists() and process.poll() is None:
             time.sleep(0.001)
@@ -126,10 +127,13 @@ class Hunt:
         command = ["train", "--data=fashion-mnist", f"--epochs={epochs or self.epochs}", *outputs]
         return self.start([__file__, "child", str(self.began), *command], **keywords)
 
-    def run(self, epochs: int = 0) -> None:
+    def run(self, epochs: int = 0) -> float:
+        """Undisturbed; how long it took from where it can be disturbed."""
         process = self.train(epochs=epochs)
+        began = time.monotonic()
         _, err = process.communicate()
         assert (process.returncode, err) == (0, ""), err
+        return time.monotonic() - began
 
     # ---- what must be true afterwards ----
 
@@ -156,6 +160,18 @@ class Hunt:
         for path in self.cached():
             assert path.read_bytes() == self.decoded[1], f"{path} is not what it was"
 
+    def wait_for_changes(self, process: subprocess.Popen[str], n: int) -> None:
+        """Until the files have changed n times, or the process has ended."""
+        before = None
+        while n >= 0 and process.poll() is None:
+            now = set()
+            for path in (*self.cache.glob("*"), *self.outputs.iterdir()):
+                with suppress(FileNotFoundError):
+                    status = path.stat()
+                    now.add((path, status.st_ino, status.st_size, status.st_mtime_ns))
+            n -= now != before
+            before = now
+
     def disturb(self, rng: random.Random, number: int) -> tuple[int, str]:
         """One training with this signal at a random moment: its exit status and standard error."""
         for option, path in self.files.items():
@@ -165,7 +181,10 @@ class Hunt:
         if rng.random() < 0.7:
             self.forget_cache()
         process = self.train()
-        time.sleep(rng.uniform(0, self.seconds))
+        if rng.random() < 0.5:
+            time.sleep(rng.uniform(0, self.seconds))
+        else:
+            self.wait_for_changes(process, rng.randrange(1, 9))
         process.send_signal(number)
         _, err = process.communicate()
         return process.returncode, err
