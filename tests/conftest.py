@@ -205,14 +205,14 @@ def assert_as_good():
 def run_python(tmp_path):
     """``run_python(code, **environment)`` runs `code` in a Python of its own."""
 
-    def run(code, **environment):
+    def run(code, timeout=60, **environment):
         return subprocess.run(
             [sys.executable, "-c", code],
             cwd=tmp_path,  # not the source folder, from which fastsoftmax cannot be imported
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", **environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=timeout,
         )
 
     return run
