@@ -67,8 +67,8 @@ typedef struct {
     /* of the call, for who holds an item of it */
     fs_work work;
     unsigned number;
-    fenv_t
-        rounding; /* the caller's, for all: one thread that flushes subnormals gives other bits */
+    /* the caller's, for all: one thread that flushes subnormals gives other bits */
+    fenv_t rounding;
     fs_cores cores;
     int64_t looked_at_cores;
     pthread_t caller;
@@ -278,8 +278,8 @@ static void grow_team(int n) {
 
 /* As many threads of ours as there are cores and can be started. */
 static int threads_of_ours(int n_threads) {
-    if (fs_look_at_cores(&own.cores,
-                         &own.looked_at_cores)) /* workers keep the mask that they began with */
+    /* workers would keep the mask that they began with */
+    if (fs_look_at_cores(&own.cores, &own.looked_at_cores))
         for (int i = 1; i <= own.n_workers; i++)
             fs_keep_to_cores(own.members[i].id, &own.cores, -1);
     if (own.cores.n > 0 && n_threads > own.cores.n && !beyond_cores) n_threads = own.cores.n;
