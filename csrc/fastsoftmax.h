@@ -201,9 +201,11 @@ int fs_supported(int i); /* by this CPU */
 /* ---- threads.c ---- */
 
 /* The two functions of an OpenMP library by which it lends its threads. */
+typedef void (*fs_parallel)(void (*work)(void *), void *data, unsigned n_threads, unsigned flags);
+typedef int (*fs_max_threads)(void);
 typedef struct {
-    void (*parallel)(void (*work)(void *), void *data, unsigned n_threads, unsigned flags);
-    int (*max_threads)(void);
+    fs_parallel parallel;
+    fs_max_threads max_threads;
 } fs_lender;
 
 /* From whom the calls of this thread have their threads from now on; from nobody, where `parallel` is

@@ -69,10 +69,12 @@ cdef extern from "fastsoftmax.h" nogil:
     int fs_n_built()
     const fs_kernels *fs_built(int i)
     int fs_supported(int i)
+    ctypedef void (*fs_parallel)(void (*work)(void *) noexcept, void *data, unsigned n_threads,
+                                 unsigned flags) noexcept
+    ctypedef int (*fs_max_threads)() noexcept
     ctypedef struct fs_lender:
-        void (*parallel)(void (*work)(void *) noexcept, void *data, unsigned n_threads,
-                         unsigned flags) noexcept nogil
-        int (*max_threads)() noexcept nogil
+        fs_parallel parallel
+        fs_max_threads max_threads
     void fs_borrow_threads(fs_lender lender)
     void fs_allow_threads_beyond_cores(int allowed)
     int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, Py_ssize_t batch_size,
@@ -569,8 +571,8 @@ def borrow_threads(size_t parallel, size_t max_threads):
     """From now on calls of this Python thread run on the threads of an OpenMP library, given by the
     addresses of its GOMP_parallel and omp_get_max_threads; by 0, 0 on our own."""
     cdef fs_lender lender
-    (<size_t *> &lender.parallel)[0] = parallel
-    (<size_t *> &lender.max_threads)[0] = max_threads
+    lender.parallel = <fs_parallel> <void *> parallel
+    lender.max_threads = <fs_max_threads> <void *> max_threads
     fs_borrow_threads(lender)
 
 
