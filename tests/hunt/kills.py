@@ -191,7 +191,7 @@ class Hunt:
 
     def kill(self, n: int) -> str:
         rng, n_killed = random.Random(0), 0
-        for _ in range(n):
+        while n_killed < n:  # others had come to their end
             status, _ = self.disturb(rng, signal.SIGKILL)
             n_killed += status == -signal.SIGKILL
             self.check_files(all_epochs=True)
@@ -209,7 +209,7 @@ class Hunt:
 
     def interrupt(self, n: int) -> str:
         rng, statuses = random.Random(1), {0: 0, 130: 0}
-        for _ in range(n):
+        while statuses[130] < n:
             status, err = self.disturb(rng, signal.SIGINT)
             assert status in statuses and "Traceback" not in err, f"exit status {status}\n{err}"
             assert (status == 130) == (err != ""), err
