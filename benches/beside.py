@@ -71,6 +71,11 @@ def ours(threads: int | None) -> dict[str, Work]:
     backend, settings = fs.get_backend(), fs.optim.SGD(0.01)
     order = np.random.default_rng(0).permutation(len(X))
     options: dict[str, Any] = {"num_threads": threads}
+    loss, *gradients = backend.loss_and_grad(x, y, w, b, **options)
+    true_loss, *truth = fs.get_backend("numpy").loss_and_grad(x, y, w, b)
+    np.testing.assert_allclose(loss, true_loss, rtol=1e-5)
+    for gradient, true_gradient in zip(gradients, truth, strict=True):
+        np.testing.assert_allclose(gradient, true_gradient, rtol=1e-4, atol=1e-3)
     return {
         "step": lambda: fs.sgd_step(x, y, w, b, lr=0.01, **options),
         "pass": lambda: backend.loss_and_grad(X, Y, w, b, **options),
@@ -135,13 +140,18 @@ def by_turns(works: dict[str, Work], n: int) -> dict[str, Times]:
 
 def gradients(shape: tuple[int, int, int]) -> dict[str, Times]:
     """Loss and gradients of ours and of PyTorch, by turns in one process."""
+    import numpy as np
+
     from benches.peers.gradients import Work as Of
 
     x, y, w, b = arrays(shape)
-    return by_turns(
-        {of: Of(of, 2, x, y, w.copy(), b.copy()).run for of in ("function", "adapter", "fused")},
-        200 if shape[0] * shape[2] > 10_000 else 1000,
-    )
+    works = {of: Of(of, 2, x, y, w.copy(), b.copy()) for of in ("function", "adapter", "fused")}
+    results = {of: work.gradients() for of, work in works.items()}
+    for of in ("function", "adapter"):
+        for gradient, theirs in zip(results[of], results["fused"], strict=True):
+            np.testing.assert_allclose(gradient, theirs, rtol=1e-3, atol=1e-5)
+    n = 200 if shape[0] * shape[2] > 10_000 else 1000
+    return by_turns({of: work.run for of, work in works.items()}, n)
 
 
 def hidden(width: int) -> dict[str, Times]:
@@ -152,6 +162,8 @@ def hidden(width: int) -> dict[str, Times]:
     import fastsoftmax.torch
 
     torch.set_num_threads(2)
+
+    trained = []
 
     def model(loss: Callable[..., Any]) -> Work:
         torch.manual_seed(0)
@@ -164,15 +176,18 @@ def hidden(width: int) -> dict[str, Times]:
             loss(torch.relu(first(x)), last.weight, y, linear_bias=last.bias).backward()
             optimizer.step()
 
+        trained.append(last.weight)
         return step
 
-    return by_turns(
+    times = by_turns(
         {
             "adapter": model(fastsoftmax.torch.linear_cross_entropy),
             "fused": model(functional.linear_cross_entropy),
         },
         300,
     )
+    assert torch.allclose(*trained, atol=1e-3), "trained to different weights"
+    return times
 
 
 def together(n: int) -> dict[str, Times]:
