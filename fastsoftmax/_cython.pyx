@@ -352,6 +352,16 @@ cdef bint overlap_in_training(const fs_rows *rows, const fs_params *params,
     return overlap(spans, 4, n)
 
 
+cdef bint overlap_with_result(const fs_rows *rows, const void *weight, const void *bias,
+                              const void *result, Py_ssize_t n) noexcept:
+    """Whether n floats of a result overlap what is read: n_rows of each, in their own order."""
+    cdef span spans[8]
+    spans[0] = span_of(result, n, sizeof(float))
+    spans[1] = span_of(weight, rows.n_classes * rows.n_features, sizeof(float))
+    spans[2] = span_of(bias, rows.n_classes, sizeof(float))
+    return overlap(spans, 1, 3 + add_read(spans + 3, rows, rows.n_rows))
+
+
 cdef fs_sgd sgd_struct(sgd, velocity):
     cdef fs_sgd s
     s.lr = sgd.lr
@@ -410,12 +420,13 @@ def loss_and_grad(x, target, weight, bias, *, criterion=None, sample_weight=None
     fill_terms(&rows, &c, terms)
     threads = threads_for(num_threads, rows.n_rows * weight.size)
     cdef void *gi = NULL
-    if grad_input is not None:
-        gi = to_write(checks.output("grad_input", grad_input, x.shape, weight.dtype))
-        checks.no_overlap_with_result("grad_input", grad_input, x, terms, weight, bias)
-    grad_weight, grad_bias = np.empty_like(weight), np.empty_like(bias)
     cdef const void *w = to_read(weight)
     cdef const void *b = to_read(bias)
+    if grad_input is not None:
+        gi = to_write(checks.output("grad_input", grad_input, x.shape, weight.dtype))
+        if overlap_with_result(&rows, w, b, gi, rows.n_rows * rows.n_features):
+            checks.no_overlap_with_result("grad_input", grad_input, x, terms, weight, bias)
+    grad_weight, grad_bias = np.empty_like(weight), np.empty_like(bias)
     cdef void *gw = to_write(grad_weight)
     cdef void *gb = to_write(grad_bias)
     with nogil:
@@ -506,11 +517,12 @@ def evaluate(x, target, weight, bias, *, criterion=None, sample_weight=None, sca
     fill_terms(&rows, &c, terms)
     threads = threads_for(num_threads, rows.n_rows * weight.size)
     cdef void *out = NULL
-    if losses is not None:
-        out = to_write(checks.output("losses", losses, x.shape[:1], weight.dtype))
-        checks.no_overlap_with_result("losses", losses, x, terms, weight, bias)
     cdef const void *w = to_read(weight)
     cdef const void *b = to_read(bias)
+    if losses is not None:
+        out = to_write(checks.output("losses", losses, x.shape[:1], weight.dtype))
+        if overlap_with_result(&rows, w, b, out, rows.n_rows):
+            checks.no_overlap_with_result("losses", losses, x, terms, weight, bias)
     with nogil:
         status = fs_evaluate(kernels, &rows, <const float *> w, <const float *> b, threads,
                              <float *> out, &sums)
