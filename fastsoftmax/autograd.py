@@ -227,10 +227,8 @@ def _lender(backend: str) -> tuple[Callable[[int, int], None], tuple[int, int]]:
             ctypes.cast(function, ctypes.c_void_p).value or 0
             for function in (library.GOMP_parallel, library.omp_get_max_threads)
         )
-    except (
-        AttributeError,
-        OSError,
-    ):  # no such functions in what PyTorch has loaded for all to see
+    except (AttributeError, OSError):
+        # PyTorch has loaded no such functions for all to see
         return borrow_threads, (0, 0)
     return borrow_threads, (parallel, max_threads)
 

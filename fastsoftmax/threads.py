@@ -67,10 +67,10 @@ def _default() -> int:
 
 
 def threads_for(num_threads: int | None, work: int) -> int:
-    """How many threads to use for `work` multiply-adds between two barriers.
+    """How many threads to use for `work` multiply-adds in a phase of a call.
 
     As many as are asked for; where that is left to us, no more than have a few microseconds of
-    work each: less is not worth a barrier.
+    work each: less is not worth sharing.
     """
     global _lately
     if num_threads is not None:
