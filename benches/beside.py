@@ -68,7 +68,7 @@ def ours(threads: int | None) -> dict[str, Work]:
 
     x, y, w, b = arrays(STEP)
     X, Y, _, _ = arrays(ALL_ROWS)
-    backend, settings = fs.get_backend(), fs.optim.SGD(0.01)
+    backend, settings = fs.get_backend(), fs.optim.SGDSettings(0.01)
     order = np.random.default_rng(0).permutation(len(X))
     options: dict[str, Any] = {"num_threads": threads}
     loss, *gradients = backend.loss_and_grad(x, y, w, b, **options)

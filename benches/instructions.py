@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fastsoftmax import _build_info, _cython
-from fastsoftmax.optim import SGD
+from fastsoftmax import _build_info
+from fastsoftmax.backends import cython as _cython
+from fastsoftmax.optim import SGDSettings
 
 RECORD = Path(__file__).with_name("instructions.json")
 ISA = "x86-64-v3"
@@ -48,7 +49,7 @@ def run(case: str) -> None:
         _cython.evaluate(x, target, weight, bias, scale=1 / 255, num_threads=1)
     else:
         _cython.train_epoch(
-            x, target, None, 256, weight, bias, SGD(lr=0.1), scale=1 / 255, num_threads=1
+            x, target, None, 256, weight, bias, SGDSettings(lr=0.1), scale=1 / 255, num_threads=1
         )
 
 

@@ -22,10 +22,16 @@ except ModuleNotFoundError as _error:
 from .backends import auto_backend as _auto_backend
 from .backends import available_backends, get_backend
 from .forks import import_lock as _import_lock
-from .functional import log_softmax, softmax
-from .linear import LinearCrossEntropyGrad, linear_cross_entropy, linear_cross_entropy_grad
-from .logits import cross_entropy, nll_loss
-from .optim import Velocity
+from .functional import (
+    LinearCrossEntropyGrad,
+    cross_entropy,
+    linear_cross_entropy,
+    linear_cross_entropy_grad,
+    log_softmax,
+    nll_loss,
+    softmax,
+)
+from .problem import Velocity
 from .sgd import SGD, sgd_step
 from .threadpool import announce as _announce
 from .threads import get_num_threads, set_num_threads
@@ -38,24 +44,24 @@ if _TYPE_CHECKING:
     from . import datasets, optim, plots
     from .config import show_config
     from .datasets import Dataset, DatasetUnavailableError, load_dataset
-    from .history import History
     from .model import Evaluation, LinearClassifier
-    from .trainer import TrainResult, train
+    from .training.history import History
+    from .training.train import TrainResult, train
 
 # Public names that are imported at their first use: name -> module, "" for a module itself
 _LAZY = {
     "Dataset": "datasets",
     "DatasetUnavailableError": "datasets",
     "Evaluation": "model",
-    "History": "history",
+    "History": "training.history",
     "LinearClassifier": "model",
-    "TrainResult": "trainer",
+    "TrainResult": "training.train",
     "datasets": "",
     "load_dataset": "datasets",
     "optim": "",
     "plots": "",
     "show_config": "config",
-    "train": "trainer",
+    "train": "training.train",
 }
 
 __all__ = [

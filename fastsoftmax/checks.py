@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +17,12 @@ from . import arrays
 from .arrays import Array as Array
 from .arrays import as_array, numbers, wrong_rows
 from .arrays import contiguous as _contiguous
-from .loss import CrossEntropy, Sums
-from .optim import SGD, Velocity
+from .problem import Loss, Velocity
 from .scalars import FLOAT32_MAX, FLOAT32_TINY, positive, shown
 from .scalars import finite as finite
 from .scalars import integer as integer
 from .scalars import positive_int as positive_int
+from .settings import CrossEntropy, SGDSettings
 
 FLOAT32 = (np.dtype(np.float32),)
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # what the NumPy oracle takes
@@ -150,65 +150,6 @@ def _targets(
     return classes, bool(ignored.any())
 
 
-class LossTerms(NamedTuple):
-    """Checked targets and what weighs them, as the kernels take them."""
-
-    target: npt.NDArray[np.int32] | None  # (N,), -1 where the row is ignored
-    probabilities: Array | None  # (N, K), instead of target
-    class_weight: Array | None  # (K,)
-    sample_weight: Array | None  # (N,)
-    label_smoothing: float
-    plain: bool  # nothing but targets in [0, K)
-    exponent: int = 0  # sample_weight is divided by 2**exponent, lest float32 overflow
-
-    def take(self, rows: Any) -> LossTerms:
-        """Those of some rows."""
-        target, probabilities, class_weight, sample_weight, smoothing, plain, exponent = self
-        return LossTerms(
-            None if target is None else target[rows],
-            None if probabilities is None else probabilities[rows],
-            class_weight,
-            None if sample_weight is None else sample_weight[rows],
-            smoothing,
-            plain,
-            exponent,
-        )
-
-    def row_weights(self) -> Array:
-        """What each row weighs in the mean, (N,), over 2**exponent."""
-        if self.target is None:
-            assert self.probabilities is not None
-            each: Array = np.ones(len(self.probabilities))
-        else:
-            each = self.target >= 0
-            if self.class_weight is not None:
-                each = each * self.class_weight[self.target]
-        return each if self.sample_weight is None else each * self.sample_weight
-
-    def total_weight(self) -> float:
-        """What the mean loss over all rows divides by, over 2**exponent."""
-        if self.plain and self.target is not None:
-            return len(self.target)
-        return float(self.row_weights().sum(dtype=np.float64))
-
-    def unscaled(self, sums: Sums) -> Sums:
-        """The sums of the weights as they were given."""
-        if not self.exponent:
-            return sums
-        return sums._replace(
-            loss=math.ldexp(sums.loss, self.exponent),
-            weight=math.ldexp(sums.weight, self.exponent),
-        )
-
-    def unscale(self, *results: Array | None) -> None:
-        """Multiplies what is linear in the weights as they were given, in place."""
-        if self.exponent:
-            with np.errstate(over="ignore", under="ignore"):
-                for array in results:
-                    if array is not None:
-                        np.ldexp(array, self.exponent, out=array)
-
-
 def float_vector(name: str, value: Any, n: int, of: str) -> Array:
     """`value` as n numbers that are finite in float32, of a float dtype."""
     array = numbers(name, value)
@@ -246,7 +187,7 @@ def weights(name: str, value: Any, n: int, of: str) -> Array:
 
 def loss_terms(
     target: Any, criterion: CrossEntropy | None, sample_weight: Any, x: Array, weight: Array
-) -> LossTerms:
+) -> Loss:
     """`target`, integers (N,) or probabilities (N, K), and what weighs it, for checked arrays."""
     n_rows, n_classes, dtype = x.shape[0], weight.shape[0], weight.dtype
     if criterion is not None and not isinstance(criterion, CrossEntropy):
@@ -285,9 +226,7 @@ def loss_terms(
         and smoothing == 0
         and not any_ignored
     )
-    return LossTerms(
-        target, probabilities, class_weight, sample_weight, smoothing, plain, exponent
-    )
+    return Loss(target, probabilities, class_weight, sample_weight, smoothing, plain, exponent)
 
 
 def _heaviest(
@@ -330,7 +269,7 @@ def no_overlap(written: Mapping[str, Array | None], read: Mapping[str, Array | N
 
 def no_overlap_in_training(
     x: Array,
-    terms: LossTerms | Array,
+    terms: Loss | Array,
     order: Array | None,
     weight: Array,
     bias: Array,
@@ -357,7 +296,7 @@ def no_overlap_with_result(
     name: str,
     result: Array | None,
     x: Array,
-    terms: LossTerms | Array,
+    terms: Loss | Array,
     weight: Array,
     bias: Array,
 ) -> None:
@@ -375,7 +314,7 @@ def _updated(
     return updated
 
 
-def _read(terms: LossTerms | Array) -> dict[str, Array | None]:
+def _read(terms: Loss | Array) -> dict[str, Array | None]:
     if isinstance(terms, np.ndarray):
         return {"target": terms}
     target = terms.probabilities if terms.target is None else terms.target
@@ -434,14 +373,14 @@ def not_empty(n_rows: int, name: str = "x") -> None:
 
 
 def velocity_of(
-    sgd: SGD, velocity: Velocity | None, weight: Array
+    sgd: SGDSettings, velocity: Velocity | None, weight: Array
 ) -> tuple[Array, Array, bool] | None:
     """What an update by `sgd` uses of `velocity`: weight, bias, started; None without momentum.
 
     Each attribute is read once: what another thread assigns to it meanwhile is for the next call.
     """
-    if not isinstance(sgd, SGD):
-        raise TypeError(f"sgd must be an SGD, got {type(sgd).__name__}")
+    if not isinstance(sgd, SGDSettings):
+        raise TypeError(f"sgd must be an SGDSettings, got {type(sgd).__name__}")
     if sgd.momentum == 0:
         return None
     if not isinstance(velocity, Velocity):

@@ -37,7 +37,7 @@ def _config() -> dict[str, str]:
     threads = get_num_threads()  # before Numba's layer, which has its own words for a wrong one
     available = available_backends()
     if "cython" in available:
-        from ._cython import built_isas, selected_isa, supported_isas
+        from .backends.cython import built_isas, selected_isa, supported_isas
 
         config["isas built"] = ", ".join(built_isas())
         config["isas usable"] = ", ".join(supported_isas())
@@ -55,7 +55,7 @@ def _numba() -> dict[str, str]:
     try:
         import numba
 
-        from ._numba_team import layer
+        from .backends.numba.team import layer
 
         return {"numba": numba.__version__, "numba threading layer": layer()}
     except (ImportError, ValueError) as error:

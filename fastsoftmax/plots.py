@@ -11,13 +11,14 @@ import numpy as np
 
 from . import checks
 from .files import atomic_write
-from .history import History
 from .labels import labels as checked_labels
 from .model import LinearClassifier
 from .terminal import plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from .training.history import History
 
 __all__ = ["curves", "predictions", "weights"]
 

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import checks, optim, scalars
+from . import checks, scalars
 from .checks import FLOAT32, FLOATS, Array
-from .functional import backend_for
+from .functional.cross_entropy import mean
+from .functional.softmax import backend_for
 from .labels import check_index
-from .logits import mean
-from .loss import CrossEntropy
-from .optim import Velocity
+from .problem import Velocity
+from .settings import CrossEntropy, SGDSettings
 
 __all__ = ["SGD", "sgd_step"]
 
@@ -41,7 +41,7 @@ def _kept(settings: Callable[..., Settings]) -> Callable[..., Settings]:
 
 
 _IMMUTABLE = (int, float, np.generic, type(None))
-_sgd, _cross_entropy = _kept(optim.SGD), _kept(CrossEntropy)
+_sgd, _cross_entropy = _kept(SGDSettings), _kept(CrossEntropy)
 
 
 def sgd_step(
@@ -128,7 +128,7 @@ def sgd_step(
 
 
 def _step(
-    settings: optim.SGD,
+    settings: SGDSettings,
     velocity: Velocity | None,
     x: Any,
     target: Any,
@@ -158,7 +158,7 @@ def _step(
         scale=checks.default_scale(x.dtype) if scale is None else scale,
         num_threads=num_threads,
     )
-    return mean(sums.loss, sums.weight)
+    return mean(sums.loss, sums.total_weight)
 
 
 class SGD:
@@ -229,7 +229,7 @@ class SGD:
         weight_decay: float = 0.0,
         decay_bias: bool = True,
     ) -> None:
-        self._settings = optim.SGD(lr, momentum, dampening, nesterov, weight_decay, decay_bias)
+        self._settings = SGDSettings(lr, momentum, dampening, nesterov, weight_decay, decay_bias)
         self.weight, self.bias = checks.parameters(weight, bias, floats=FLOATS, writeable=True)
         checks.no_overlap({"weight": self.weight, "bias": self.bias}, {})
         self.velocity = Velocity.of(self.weight, self.bias) if self._settings.momentum else None
@@ -244,7 +244,7 @@ class SGD:
         self._settings = replace(self._settings, lr=lr)
 
     def __repr__(self) -> str:
-        return repr(self._settings)
+        return repr(self._settings).replace("SGDSettings", "SGD", 1)
 
     def step(
         self,
@@ -321,7 +321,7 @@ class SGD:
         """
         if not hasattr(state, "keys"):
             raise TypeError(f"state must be what state_dict gives, got {type(state).__name__}")
-        settings = optim.SGD(**{name: _of(state, name) for name in asdict(self._settings)})
+        settings = SGDSettings(**{name: _of(state, name) for name in asdict(self._settings)})
         velocity = None
         if settings.momentum:
             velocity = Velocity(

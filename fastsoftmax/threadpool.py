@@ -66,7 +66,7 @@ def _register(threadpoolctl: Any) -> None:
 def _controller(base: Any) -> Any:
     class FastsoftmaxController(base):  # type: ignore[misc]
         user_api = internal_api = "fastsoftmax"
-        filename_prefixes = ("_cython.",)
+        filename_prefixes = ("cython.",)
         check_symbols = ("fastsoftmax_threads",)
 
         def get_num_threads(self) -> int | None:

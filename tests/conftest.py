@@ -14,10 +14,11 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from fastsoftmax import _numpy, backends
+from fastsoftmax import backends
+from fastsoftmax.backends import numpy as _numpy
 
 try:
-    from fastsoftmax import _cython
+    from fastsoftmax.backends import cython as _cython
 except ImportError:  # built without the extension
     _cython = None
 

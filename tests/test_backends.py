@@ -18,8 +18,8 @@ def test_order():
     "hidden, expected",
     [
         (["numba"], "cython cython numpy"),
-        (["numba", "fastsoftmax._cython"], "numpy numpy"),
-        (["fastsoftmax._cython"], "numba numba numpy"),
+        (["numba", "fastsoftmax.backends.cython"], "numpy numpy"),
+        (["fastsoftmax.backends.cython"], "numba numba numpy"),
     ],
 )
 def test_the_best_available(hidden, expected, need_backend, run_python):
@@ -54,8 +54,8 @@ def test_forced_to_what_there_is_not(run_python):
         ),
         (
             "cython",
-            "fastsoftmax._cython",
-            "backend 'cython' needs fastsoftmax._cython, which this build is without",
+            "fastsoftmax.backends.cython",
+            "backend 'cython' needs fastsoftmax.backends.cython, which this build is without",
         ),
     ],
 )

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from fastsoftmax import _cython
+from fastsoftmax.backends import cython as _cython
 from fastsoftmax.backends import get_backend
-from fastsoftmax.optim import SGD, Velocity
+from fastsoftmax.optim import SGDSettings, Velocity
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this is not Linux")
 
@@ -67,7 +67,7 @@ def calls(backend, problem, num_threads):
     sums = [
         backend.train_epoch(
             *(problem.x, problem.target, np.arange(n)[::-1], 200),
-            *(weight, bias, SGD(0.1, momentum=0.9), velocity),
+            *(weight, bias, SGDSettings(0.1, momentum=0.9), velocity),
             **common,
         )
     ]
@@ -137,7 +137,7 @@ def test_workers_follow_the_mask_of_the_process(run_python, two_cores):
 import os, time
 import numpy as np
 import fastsoftmax as fs
-from fastsoftmax import _cython
+from fastsoftmax.backends import cython as _cython
 _cython._allow_threads_beyond_cores(True)
 x, y = np.ones((256, 100), np.float32), np.zeros(256, int)
 w, b = np.zeros((3, 100), np.float32), np.zeros(3, np.float32)
@@ -162,7 +162,7 @@ def test_no_more_threads_than_cores(run_python, two_cores):
 import os
 import numpy as np
 import fastsoftmax as fs
-from fastsoftmax import _cython
+from fastsoftmax.backends import cython as _cython
 os.sched_setaffinity(0, {{{two_cores[0]}, {two_cores[1]}}})
 x, y = np.ones((256, 100), np.float32), np.zeros(256, int)
 w, b = np.zeros((3, 100), np.float32), np.zeros(3, np.float32)
@@ -213,7 +213,7 @@ thread.join()
 def test_an_epoch_ends_between_steps(name, momentum, make_problem, need_backend):
     need_backend(name)
     backend, problem, batch_size = get_backend(name), make_problem(700, 784, 40), 64
-    settings = SGD(0.01, momentum=momentum)
+    settings = SGDSettings(0.01, momentum=momentum)
 
     def train(order):
         weight, bias = problem.parameters()

@@ -12,19 +12,20 @@ from threading import Barrier
 import numpy as np
 import pytest
 
-from fastsoftmax import _numpy, backends, checks
+from fastsoftmax import backends, checks
 from fastsoftmax.backends import Backend
-from fastsoftmax.loss import CrossEntropy
-from fastsoftmax.optim import SGD, Velocity
+from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.optim import SGDSettings, Velocity
+from fastsoftmax.settings import CrossEntropy
 
 SETTINGS = {
-    "plain": SGD(lr=0.3),
-    "weight_decay": SGD(lr=0.3, weight_decay=0.07),
-    "decay_bias=False": SGD(lr=0.3, weight_decay=0.07, decay_bias=False),
-    "momentum": SGD(lr=0.1, momentum=0.9),
-    "dampening": SGD(lr=0.1, momentum=0.9, dampening=0.4),
-    "nesterov": SGD(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.07),
-    "momentum, decay_bias=False": SGD(
+    "plain": SGDSettings(lr=0.3),
+    "weight_decay": SGDSettings(lr=0.3, weight_decay=0.07),
+    "decay_bias=False": SGDSettings(lr=0.3, weight_decay=0.07, decay_bias=False),
+    "momentum": SGDSettings(lr=0.1, momentum=0.9),
+    "dampening": SGDSettings(lr=0.1, momentum=0.9, dampening=0.4),
+    "nesterov": SGDSettings(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.07),
+    "momentum, decay_bias=False": SGDSettings(
         lr=0.1, momentum=0.9, dampening=0.4, weight_decay=0.07, decay_bias=False
     ),
 }
@@ -174,7 +175,7 @@ def test_velocity_is_left_alone_without_momentum(backend, make_problem):
         results = []
         for given in (None, velocity):
             new_weight, new_bias = weight.copy(), bias.copy()
-            backend.train_step(x, target, new_weight, new_bias, SGD(lr=0.1), given)
+            backend.train_step(x, target, new_weight, new_bias, SGDSettings(lr=0.1), given)
             results.append(new_weight.tobytes() + new_bias.tobytes())
         assert results[0] == results[1]
         assert velocity.started == start
@@ -362,7 +363,7 @@ def strided(array):
 
 
 UPDATING = ("sgd_update", "train_step", "train_epoch")
-MOMENTUM = SGD(lr=0.1, momentum=0.9)
+MOMENTUM = SGDSettings(lr=0.1, momentum=0.9)
 
 # what is wrong: (parameter, its bad value made from the good arguments, exception, its words)
 BAD = {
@@ -733,7 +734,7 @@ def test_range_of_indices_of_every_type(dtype, n):
 
 @pytest.mark.parametrize("function", users("weight"))
 def test_float64_parameters_are_the_oracles(function, backend):
-    given = arguments(SGD(lr=0.1))
+    given = arguments(SGDSettings(lr=0.1))
     for name in ("weight", "bias", "grad_weight", "grad_bias"):
         given[name] = given[name].astype(np.float64)
     if backend is _numpy:
@@ -768,7 +769,7 @@ def test_large_numbers(function, name, value, backend):
 
 
 def test_no_rows(backend):
-    given = arguments(SGD(lr=0.1))
+    given = arguments(SGDSettings(lr=0.1))
     for x in (given["x"][:0], np.zeros((0, D), np.uint8)):
         given |= {"x": x, "target": given["target"][:0], "logits": given["logits"][:0]}
         assert call(backend, "evaluate", given) == (0.0, 0, 0, 0)

@@ -733,7 +733,7 @@ def test_auto_falls_back_and_says_so(small):
 
 def test_the_warning_points_outside_the_package(small):
     # As fastsoftmax.train() would: a caller within the package, called from here.
-    inside = {"__name__": "fastsoftmax.trainer", "load_dataset": load_dataset}
+    inside = {"__name__": "fastsoftmax.training.train", "load_dataset": load_dataset}
     exec(compile("def train():\n    return load_dataset('auto')", "trainer.py", "exec"), inside)
     with pytest.warns(UserWarning) as caught:
         inside["train"]()

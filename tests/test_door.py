@@ -12,7 +12,7 @@ import pytest
 
 import fastsoftmax as fs
 from fastsoftmax import optim, scalars
-from fastsoftmax.loss import CrossEntropy
+from fastsoftmax.settings import CrossEntropy
 
 N, D, K = 60, 4, 3
 X = np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
@@ -108,13 +108,13 @@ def test_of_the_optimizer(form):
     sgd.lr = number(0.125)
     state = sgd.state_dict()
     assert repr([state[name] for name in ("lr", "momentum", "nesterov")]) == "[0.125, 0.5, False]"
-    assert repr(sgd) == repr(optim.SGD(0.125, 0.5))
+    assert repr(sgd) == repr(optim.SGDSettings(0.125, 0.5))
     others = (
-        optim.step(number(0.5), every=np.array(2), gamma=number(0.5)),
+        optim.step_decay(number(0.5), every=np.array(2), gamma=number(0.5)),
         optim.exponential(number(0.5), number(0.5)),
         optim.cosine(number(0.5), epochs=np.int64(4)),
     )
-    own = optim.step(0.5, 2, 0.5), optim.exponential(0.5, 0.5), optim.cosine(0.5, 4)
+    own = optim.step_decay(0.5, 2, 0.5), optim.exponential(0.5, 0.5), optim.cosine(0.5, 4)
     for other, ours in zip(others, own, strict=True):
         assert repr([other(e) for e in range(4)]) == repr([ours(e) for e in range(4)])
 
@@ -142,8 +142,8 @@ OF_NUMBERS = {
     "a schedule's lr": lambda v: train(lr=lambda epoch: v),
     "exponential lr": lambda v: optim.exponential(v, 0.5),
     "exponential gamma": lambda v: optim.exponential(0.5, v),
-    "step lr": lambda v: optim.step(v, 2),
-    "step gamma": lambda v: optim.step(0.1, 2, v),
+    "step lr": lambda v: optim.step_decay(v, 2),
+    "step gamma": lambda v: optim.step_decay(0.1, 2, v),
     "cosine lr": lambda v: optim.cosine(v, 2),
     "cross_entropy label_smoothing": lambda v: fs.cross_entropy(X, Y, label_smoothing=v),
     "linear label_smoothing": lambda v: fs.linear_cross_entropy(X, WEIGHT, Y, label_smoothing=v),
@@ -172,7 +172,7 @@ def test_numbers_out_of_range(where, value):
 @pytest.mark.parametrize("value", [Decimal("NaN"), Decimal("sNaN"), np.array(np.inf)], ids=str)
 def test_numbers_that_are_not_finite(value):
     with pytest.raises(ValueError, match="lr must be finite in float32, got "):
-        optim.SGD(value)
+        optim.SGDSettings(value)
 
 
 NO_INTEGERS = [
@@ -332,7 +332,7 @@ def test_a_wrong_rate_names_its_epoch(schedule, error, message):
 
 
 def test_schedules_far_out():
-    assert optim.exponential(1.0, 10.0)(400) == optim.step(1.0, 1, 10.0)(400) == np.inf
+    assert optim.exponential(1.0, 10.0)(400) == optim.step_decay(1.0, 1, 10.0)(400) == np.inf
     assert optim.exponential(1.0, 0.5)(10**9) == 0
     assert optim.cosine(1.0, 10**200)(5) == 1.0
 
@@ -365,7 +365,7 @@ READ = {
 WRITTEN = {
     "weight": (K, D), "bias": (K,), "velocity.weight": (K, D), "velocity.bias": (K,),
 }  # fmt: skip
-SGD = optim.SGD(0.1, momentum=0.5)
+SGD = optim.SGDSettings(0.1, momentum=0.5)
 
 
 def good():
@@ -452,7 +452,7 @@ def test_an_update_by_what_shares_memory(backend, place):
     weight, grad = memory((K, D), (K, D), at=(3, place))
     before = weight.copy()
     with pytest.raises(ValueError, match="weight shares memory with grad_weight"):
-        backend.sgd_update(weight, BIAS.copy(), grad, BIAS.copy(), 1.0, optim.SGD(0.1))
+        backend.sgd_update(weight, BIAS.copy(), grad, BIAS.copy(), 1.0, optim.SGDSettings(0.1))
     assert np.array_equal(weight, before)
 
 
@@ -605,7 +605,7 @@ def test_powers_of_two_change_no_bits(scale, backend):
     results = []
     for by in (1.0, scale):
         w, b = WEIGHT.copy(), BIAS.copy()
-        sums = backend.train_step(X, Y, w, b, optim.SGD(0.5), sample_weight=EACH * by)
+        sums = backend.train_step(X, Y, w, b, optim.SGDSettings(0.5), sample_weight=EACH * by)
         loss, *gradients = backend.loss_and_grad(X, Y, WEIGHT, BIAS, sample_weight=EACH * by)
         assert loss / by == sums.loss / by
         results.append((w.tobytes(), b.tobytes(), sums.loss / by, sums.weight / by))
@@ -616,7 +616,7 @@ def test_powers_of_two_change_no_bits(scale, backend):
 
 @pytest.mark.parametrize("factor", [1e-38, 1e-20, 1e25, 1e36])
 def test_upstream_gradients_of_any_scale(factor, backend, monkeypatch):
-    from fastsoftmax import fused
+    from fastsoftmax.functional import fused
 
     monkeypatch.setattr(fused, "backend_for", lambda array: backend)
     plain = fs.linear_cross_entropy_grad(X, WEIGHT, Y, reduction="none", grad_output=EACH)
@@ -728,12 +728,12 @@ def test_weights_below_all():
 def test_a_batch_of_next_to_nothing_changes_nothing(backend):
     w, b = WEIGHT.copy(), BIAS.copy()
     each = np.where(np.arange(N) < 30, 1.0, 1e-42)
-    backend.train_epoch(X, Y, None, 30, w, b, optim.SGD(0.5), sample_weight=each)
+    backend.train_epoch(X, Y, None, 30, w, b, optim.SGDSettings(0.5), sample_weight=each)
     first = WEIGHT.copy(), BIAS.copy()
-    backend.train_step(X[:30], Y[:30], *first, optim.SGD(0.5))
+    backend.train_step(X[:30], Y[:30], *first, optim.SGDSettings(0.5))
     close(w, first[0])
     with pytest.raises(ValueError, match=r"total_weight must be 1\.18e-38 or more, got 1e"):
-        backend.sgd_update(w, b, WEIGHT, BIAS, 1e-40, optim.SGD(0.5))
+        backend.sgd_update(w, b, WEIGHT, BIAS, 1e-40, optim.SGDSettings(0.5))
 
 
 # ---- arrays of other kinds ----

@@ -7,7 +7,7 @@ Over every float32 in range the largest errors are 1.011 ULP for exp and 0.830 f
 import numpy as np
 import pytest
 
-from fastsoftmax import _cython
+from fastsoftmax.backends import cython as _cython
 
 EXP_ULP = 1.1
 LOG_ULP = 0.9

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax.loss import CrossEntropy
-from fastsoftmax.optim import SGD, Velocity
+from fastsoftmax.optim import SGDSettings, Velocity
+from fastsoftmax.settings import CrossEntropy
 
 # (N, D, K): by rows, with and without a tail, of one class block and of two; fewer rows than
 # classes; by tiles, with panels, two threads sharing rows and sharing classes
@@ -142,7 +142,7 @@ def evaluate(backend, case, num_threads=None):
 
 def train_epoch(backend, case, order, batch_size, num_threads=None):
     weight, bias = case.weight.copy(), case.bias.copy()
-    sgd, velocity = SGD(lr=0.1, momentum=0.9, weight_decay=0.01), Velocity.of(weight, bias)
+    sgd, velocity = SGDSettings(lr=0.1, momentum=0.9, weight_decay=0.01), Velocity.of(weight, bias)
     sums = backend.train_epoch(
         *(case.x, case.target, order, batch_size, weight, bias, sgd, velocity),
         **case.keywords,
@@ -217,7 +217,7 @@ def test_nothing_but_such_rows(backend, make_problem, shape, way):
     sums, losses = evaluate(backend, case)
     assert (sums.loss, sums.correct, sums.counted) == (0, 0, 0) and not losses.any()
     weight, bias = case.weight.copy(), case.bias.copy()
-    backend.train_step(case.x, case.target, weight, bias, SGD(lr=0.1), **case.keywords)
+    backend.train_step(case.x, case.target, weight, bias, SGDSettings(lr=0.1), **case.keywords)
     assert np.array_equal(weight, case.weight) and np.array_equal(bias, case.bias)
 
 

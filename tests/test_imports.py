@@ -11,26 +11,25 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fastsoftmax"
 CSRC = ROOT / "csrc"
 
-# The floors of the house, from the ground: a module may import those of lower floors only.
-# `datasets` is one module here. It stands beside the numeric floors, and knows none of them.
+# The floors of the house, from the ground. A module or package may import those of lower floors
+# only; within a package no two modules may need each other. What is imported for the type checker
+# alone is not counted: it loads nothing.
 FLOORS = (
     {"_build_info", "files", "forks", "scalars", "terminal", "threads"},
-    {"arrays", "optim"},
-    {"labels", "loss"},
+    {"arrays"},
+    {"labels", "settings"},
+    {"problem"},
     {"checks"},
-    {"_numba_cache", "_numba_kernels", "_numba_team"},
-    {"_cython", "_numba", "_numpy"},
-    {"backends"},
+    {"backends", "sources"},
     {"config", "datasets", "functional", "threadpool"},
-    {"autograd", "history", "logits", "model"},
-    {"fused", "sgd"},
-    {"linear"},
-    {"plots", "torch", "weighting"},
-    {"trainer"},
+    {"model", "sgd"},
+    {"plots", "torch"},
+    {"training"},
+    {"optim"},
     {"cli"},
     {"__init__"},
 )
-BESIDE = {"datasets": {"datasets", "files"}}
+BESIDE = {"datasets": {"datasets", "files"}}  # it knows none of the numeric floors
 
 # The same for C: what is compiled once, at the baseline, and the headers of ours that it may
 # include. All other files are the kernels, compiled for each instruction set: a function of theirs
@@ -74,16 +73,17 @@ def sources():
 
 
 def floor_of(module):
+    """The height of the module's first part."""
     for height, floor in enumerate(FLOORS):
-        if module in floor:
+        if module.partition(".")[0] in floor:
             return height
     raise AssertionError(f"{module} has no floor: give it one in FLOORS")
 
 
 def module_of(path):
-    """The first part of its name within the package."""
-    relative = path.relative_to(PACKAGE)
-    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+    """Its name within the package; of a package that of its folder."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
 
 def python_of(path):
@@ -95,10 +95,20 @@ def python_of(path):
     return ast.parse("\n".join(statements))
 
 
+def statements_of(node):
+    """All nodes below `node`, but for what the type checker alone imports."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from statements_of(child)
+
+
 def imports_of(path):
     """The modules that it imports from the package, be it inside a function."""
+    modules = {module_of(source) for source in sources()} | {"_build_info"}
     here = path.relative_to(PACKAGE).parts[:-1]
-    for node in ast.walk(python_of(path)):
+    for node in statements_of(python_of(path)):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name.split(".") for alias in node.names]
@@ -106,32 +116,37 @@ def imports_of(path):
             above = ["fastsoftmax", *here][: len(here) + 2 - node.level] if node.level else []
             base = above + (node.module.split(".") if node.module else [])
             names = [[*base, alias.name] for alias in node.names]
-        for parts in names:
-            if parts[0] == "fastsoftmax":
-                target = parts[1] if len(parts) > 1 else "__init__"
-                is_module = (PACKAGE / target).is_dir() or list(PACKAGE.glob(f"{target}.*"))
-                # a name that __init__ itself defines; _build_info is there once built
-                if not is_module and target != "_build_info":
-                    target = "__init__"
-                yield target
+        for first, *parts in names:
+            if first == "fastsoftmax":
+                while parts and ".".join(parts) not in modules:  # a name that a module defines
+                    parts = parts[:-1]
+                yield ".".join(parts) or "__init__"
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_imports_point_downward(path):
     module = module_of(path)
+    package = module.partition(".")[0]
     for target in imports_of(path):
-        if module in BESIDE:
-            assert target in BESIDE[module]
+        if target.partition(".")[0] == package:
+            continue
+        if package in BESIDE:
+            assert target.partition(".")[0] in BESIDE[package]
         else:
             assert floor_of(target) < floor_of(module), f"{module} imports {target}"
 
 
+def test_no_two_modules_need_each_other():
+    needs = {module_of(path): set(imports_of(path)) - {module_of(path)} for path in sources()}
+    tuple(TopologicalSorter(needs).static_order())  # raises CycleError
+
+
 def test_imports_are_found():
-    """So that the test above looks at something."""
+    """So that the tests above look at something."""
     found = {module_of(path): set(imports_of(path)) for path in sources()}
-    assert found["_cython"] == {"checks", "loss", "threads"}
-    assert found["_numpy"] == {"checks", "loss", "optim", "scalars", "threads"}
-    assert {"datasets", "model"} <= found["trainer"]
+    assert {"checks", "problem", "threads"} <= found["backends.cython"]
+    assert {"checks", "problem", "settings"} <= found["backends.numpy"]
+    assert {"datasets", "model"} <= found["training.train"]
     assert {"backends", "functional"} <= found["__init__"]
 
 
@@ -160,7 +175,7 @@ def test_c_neither_prints_nor_exits():
 
 
 def test_cython_sees_one_header():
-    text = (PACKAGE / "_cython.pyx").read_text()
+    text = (PACKAGE / "backends" / "cython.pyx").read_text()
     assert re.findall(r'extern from "(.+)"', text) == ["fastsoftmax.h"]
 
 

@@ -10,8 +10,8 @@ import math
 import numpy as np
 import pytest
 
-from fastsoftmax import _numpy
-from fastsoftmax.optim import SGD
+from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.optim import SGDSettings
 
 # Sums over 784 features and 257 rows in another order: 17 roundings of float32. Gradients sum
 # residuals that cancel: twice as many.
@@ -102,7 +102,7 @@ def test_train_step(problem, backend, exact, plain_float32, assert_as_good):
     n = len(target)
     new_weight, new_bias = problem.parameters()
     loss, correct, *_ = backend.train_step(
-        x, target, new_weight, new_bias, SGD(lr=0.5), scale=problem.scale
+        x, target, new_weight, new_bias, SGDSettings(lr=0.5), scale=problem.scale
     )
     for new, old, gradient in (
         (new_weight, weight, "grad_weight"),
@@ -169,7 +169,7 @@ def test_hand_computed_zero_weight(backend):
     assert grad_weight.tolist() == [[1, 1], [-1, -1]]
     assert grad_bias.tolist() == [0, 0]
     # the mean gradient is half the sum; of equal logits the first counts as the prediction
-    sums = backend.train_step(x, target, weight, bias, SGD(lr=1))
+    sums = backend.train_step(x, target, weight, bias, SGDSettings(lr=1))
     assert sums == (loss, 1, 2, 2)
     assert weight.tolist() == [[-0.5, -0.5], [0.5, 0.5]]
     assert bias.tolist() == [0, 0]
@@ -260,7 +260,7 @@ def test_extreme_logits(logits, backend):
         np.testing.assert_allclose(grad_bias, residual, rtol=0, atol=2e-7)
         evaluated = backend.evaluate(x, target, weight, bias)
         assert evaluated == (loss, z.argmax() == label, 1, 1)
-        trained = backend.train_step(x, target, weight.copy(), bias.copy(), SGD(lr=0.1))
+        trained = backend.train_step(x, target, weight.copy(), bias.copy(), SGDSettings(lr=0.1))
         assert trained == evaluated
 
 
@@ -279,7 +279,7 @@ def test_nearly_equal_logits_are_not_a_tie(backend):
     target, bias = np.array([0, 1]), np.zeros(2, np.float32)
     assert backend.evaluate(x, target, weight, bias)[1] == 1
     assert backend.evaluate(x[:1], target[:1], weight, bias)[1] == 0
-    assert backend.train_step(x[:1], target[:1], weight, bias, SGD(lr=0))[1] == 0
+    assert backend.train_step(x[:1], target[:1], weight, bias, SGDSettings(lr=0))[1] == 0
 
 
 # ---- rows that are not finite ----
@@ -306,11 +306,13 @@ def test_a_bad_feature_shows(bad, shape, row, feature, backend, make_problem):
         loss, correct, *_ = backend.evaluate(x, target, good.weight, good.bias)
         assert not math.isfinite(loss) and correct == 66
         weight, bias = good.parameters()
-        loss, correct, *_ = backend.train_epoch(x, target, None, 67, weight, bias, SGD(lr=0.1))
+        loss, correct, *_ = backend.train_epoch(
+            x, target, None, 67, weight, bias, SGDSettings(lr=0.1)
+        )
         assert not math.isfinite(loss) and correct == 66
     # not hidden in the sum over batches either, and the other rows' logits are theirs
     weight, bias = good.parameters()
-    loss, *_ = backend.train_epoch(x, target, None, 1, weight, bias, SGD(lr=0))
+    loss, *_ = backend.train_epoch(x, target, None, 1, weight, bias, SGDSettings(lr=0))
     assert not math.isfinite(loss)
     logits = backend.predict_logits(x, good.weight, good.bias)
     assert np.isfinite(np.delete(logits, row, axis=0)).all()
@@ -376,7 +378,7 @@ def everything(backend, problem, x):
     new_weight, new_bias = problem.parameters()
     order = np.arange(len(x))[::-1]
     trained = backend.train_epoch(
-        x, target, order, 20, new_weight, new_bias, SGD(lr=0.1), scale=problem.scale
+        x, target, order, 20, new_weight, new_bias, SGDSettings(lr=0.1), scale=problem.scale
     )
     evaluated = backend.evaluate(x, target, weight, bias, scale=problem.scale)
     logits = backend.predict_logits(x, weight, bias, scale=problem.scale)
@@ -456,7 +458,7 @@ def test_train_epoch_over_orders(
     order, batch_size, backend, row_type, make_problem, assert_as_good
 ):
     problem = make_problem(N_ORDERED, 19, 6, row_type)
-    sgd = SGD(lr=0.2)
+    sgd = SGDSettings(lr=0.2)
     results = {}
     for name, module, dtype in (
         ("ours", backend, np.float32),
@@ -500,7 +502,7 @@ def test_losses_add_up_in_double(backend, make_problem):
     assert backend.evaluate(x, target, weight, bias)[0] == pytest.approx(n * one, rel=1e-9)
     assert backend.loss_and_grad(x, target, weight, bias)[0] == pytest.approx(n * one, rel=1e-9)
     new = weight.copy(), bias.copy()
-    loss, *_ = backend.train_epoch(x, target, None, 1000, *new, SGD(lr=0))
+    loss, *_ = backend.train_epoch(x, target, None, 1000, *new, SGDSettings(lr=0))
     assert loss == pytest.approx(n * one, rel=1e-9)
 
 
@@ -509,7 +511,7 @@ def test_losses_add_up_in_double(backend, make_problem):
 MORE_CHUNKS_IN_THE_LAST_BATCH = """
 import numpy as np
 from fastsoftmax import backends
-from fastsoftmax.optim import SGD
+from fastsoftmax.optim import SGDSettings
 
 def check(n_rows, batch_size, n_features, n_classes):
     rng = np.random.default_rng(0)
@@ -520,7 +522,7 @@ def check(n_rows, batch_size, n_features, n_classes):
         backend = backends.get_backend(name)
         weight = np.zeros((n_classes, n_features), np.float32)
         bias = np.zeros(n_classes, np.float32)
-        backend.train_epoch(x, target, None, batch_size, weight, bias, SGD(lr=1))
+        backend.train_epoch(x, target, None, batch_size, weight, bias, SGDSettings(lr=1))
         results.append(weight)
     for weight in results:
         assert np.abs(weight - results[-1]).max() <= 1e-5 * np.abs(results[-1]).max()

@@ -15,9 +15,10 @@ from functools import lru_cache, reduce
 import numpy as np
 import pytest
 
-from fastsoftmax import _numpy
-from fastsoftmax.loss import CrossEntropy, Sums
-from fastsoftmax.optim import SGD, Velocity
+from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.optim import SGDSettings, Velocity
+from fastsoftmax.problem import Sums
+from fastsoftmax.settings import CrossEntropy
 
 TOLERANCE = 1e-6
 GRADIENT_TOLERANCE = 2e-6
@@ -174,7 +175,7 @@ def weighed(request, make_problem, shape, row_type):
 def parameters(weighed, momentum=0.9):
     """SGD, and weight, bias and velocity to train."""
     weight, bias = weighed.problem.parameters()
-    sgd = SGD(lr=0.1, momentum=momentum, weight_decay=0.01)
+    sgd = SGDSettings(lr=0.1, momentum=momentum, weight_decay=0.01)
     return weight, bias, sgd, Velocity.of(weight, bias) if momentum else None
 
 
@@ -260,7 +261,7 @@ def test_plain_criterion_changes_nothing(backend, make_problem, shape, row_type)
     for keywords in ({}, {"criterion": CrossEntropy()}):
         state = problem.parameters()
         sums = backend.train_epoch(
-            *(problem.x, problem.target, None, 64, *state, SGD(lr=0.1)),
+            *(problem.x, problem.target, None, 64, *state, SGDSettings(lr=0.1)),
             **keywords,
             scale=problem.scale,
         )
@@ -379,7 +380,8 @@ def test_all_rows_ignored(backend, make_problem, shape, row_type):
     assert not losses.any()
     new = problem.parameters()
     assert (
-        backend.train_step(x, target, *new, SGD(lr=0.5, weight_decay=0.5), **keywords) == nothing
+        backend.train_step(x, target, *new, SGDSettings(lr=0.5, weight_decay=0.5), **keywords)
+        == nothing
     )
     np.testing.assert_allclose(new[0], 0.75 * weight, rtol=1e-6)  # it decays all the same
     np.testing.assert_allclose(new[1], 0.75 * bias, rtol=1e-6)
@@ -393,7 +395,7 @@ def test_a_batch_of_weight_0(backend, make_problem, shape, momentum):
     sample_weight = np.ones(len(x), np.float32)
     sample_weight[:50] = 0
     keywords = {"sample_weight": sample_weight, "scale": problem.scale}
-    sgd = SGD(lr=0.1, momentum=momentum)
+    sgd = SGDSettings(lr=0.1, momentum=momentum)
     new = problem.parameters()
     velocity = Velocity.of(*new) if momentum else None
     sums = backend.train_epoch(x, target, np.arange(50), 50, *new, sgd, velocity, **keywords)

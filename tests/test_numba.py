@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 
-from fastsoftmax.optim import SGD, Velocity
+from fastsoftmax.optim import SGDSettings, Velocity
 
 if "numba" not in os.environ.get("FASTSOFTMAX_EXPECT_BACKENDS", "").split(","):
     pytest.importorskip("numba")
@@ -20,7 +20,10 @@ import numba
 from numba.core import caching
 from numba.core.compiler_lock import global_compiler_lock
 
-from fastsoftmax import _numba, _numba_cache, _numba_kernels, _numba_team
+from fastsoftmax.backends import numba as _numba
+from fastsoftmax.backends.numba import cache as _numba_cache
+from fastsoftmax.backends.numba import kernels as _numba_kernels
+from fastsoftmax.backends.numba import team as _numba_team
 from fastsoftmax.forks import import_lock
 
 LOWEST = np.float32(-87.33654)
@@ -78,12 +81,13 @@ def test_arguments_of_the_drivers_are_those_compiled_for():
 
 PLAIN_PYTHON = """
 import numpy as np
-from fastsoftmax import _numba, _numpy
-from fastsoftmax.loss import CrossEntropy
-from fastsoftmax.optim import SGD, Velocity
+from fastsoftmax.backends import numba as _numba
+from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.settings import CrossEntropy
+from fastsoftmax.optim import SGDSettings, Velocity
 
 rng = np.random.default_rng(0)
-sgd = SGD(lr=0.1, momentum=0.9, dampening=0.1, weight_decay=0.01)
+sgd = SGDSettings(lr=0.1, momentum=0.9, dampening=0.1, weight_decay=0.01)
 
 def nothing_yet(shape, dtype=float):
     # what is read before it is written shows
@@ -148,11 +152,11 @@ def test_kernels_are_python(run_python):
 
 COMPILE_THE_SMALLEST = """
 import numpy as np
-from fastsoftmax import _numba
-from fastsoftmax.optim import SGD
+from fastsoftmax.backends import numba as _numba
+from fastsoftmax.optim import SGDSettings
 w, b = np.ones((2, 3), np.float32), np.ones(2, np.float32)
 for _ in range(2):
-    _numba.sgd_update(w, b, w.copy(), b.copy(), 1, SGD(lr=0.25))
+    _numba.sgd_update(w, b, w.copy(), b.copy(), 1, SGDSettings(lr=0.25))
 assert w[0, 0] == 0.5625
 """
 NOTICE = "fastsoftmax: compiling the Numba kernels, once"
@@ -197,7 +201,7 @@ def compile_the_smallest():
     """Whether it came from the cache; it runs."""
     update = _numba._compiled_update.__wrapped__()
     w, g, v = np.ones((3, 6), np.float32)
-    update(w, g, v[:0], 1.0, 0.0, _numba._settings(SGD(lr=0.25)), False)
+    update(w, g, v[:0], 1.0, 0.0, _numba._settings(SGDSettings(lr=0.25)), False)
     assert w.tolist() == [0.75] * 6
     return sum(update.stats.cache_hits.values()) == 1
 
@@ -323,7 +327,7 @@ import fastsoftmax as fs
 def update():
     _numba = fs.get_backend("numba")
     w, b = np.ones((2, 3), np.float32), np.ones(2, np.float32)
-    _numba.sgd_update(w, b, w.copy(), b.copy(), 1, fs.optim.SGD(lr=0.25))
+    _numba.sgd_update(w, b, w.copy(), b.copy(), 1, fs.optim.SGDSettings(lr=0.25))
     assert w[0, 0] == 0.75
 
 def fork():
@@ -430,7 +434,7 @@ def test_compilation_needs_no_standard_error(monkeypatch):
 def test_an_epoch_is_some_calls_between_which_ctrl_c_is_heard(make_problem, monkeypatch, in_order):
     problem = make_problem(200, 9, 4)
     order = None if in_order else np.random.default_rng(0).permutation(200)
-    run, sgd, calls = _numba._run, SGD(lr=0.1, momentum=0.9), []
+    run, sgd, calls = _numba._run, SGDSettings(lr=0.1, momentum=0.9), []
 
     def trained(rows):
         weight, bias = problem.parameters()
@@ -510,7 +514,8 @@ def test_the_team_is_given_back_after_an_error():
 SAY_LAYER_AND_BITS = """
 import hashlib
 import numpy as np
-from fastsoftmax import _numba, _numba_team
+from fastsoftmax.backends import numba as _numba
+from fastsoftmax.backends.numba import team as _numba_team
 rng = np.random.default_rng(0)
 x = rng.standard_normal((300, 65), np.float32)
 w = rng.standard_normal((10, 65), np.float32)
@@ -533,7 +538,7 @@ def test_same_bits_by_every_threading_layer(run_python):
 
 def test_sgd_update_takes_the_settings_as_they_are():
     """Each setting reaches the field of its name."""
-    sgd = SGD(0.5, momentum=0.25, dampening=0.125, weight_decay=2.0, decay_bias=False)
+    sgd = SGDSettings(0.5, momentum=0.25, dampening=0.125, weight_decay=2.0, decay_bias=False)
     assert _numba._settings(sgd)._asdict() == {
         "lr": 0.5,
         "momentum": 0.25,

@@ -11,13 +11,13 @@ import pytest
 
 import fastsoftmax as fs
 from fastsoftmax import Velocity, optim
-from fastsoftmax.optim import SGD
+from fastsoftmax.optim import SGDSettings
 
 NAN, INF = math.nan, math.inf
 
 
 def test_defaults_are_those_of_torch():
-    sgd = SGD(0.1)
+    sgd = SGDSettings(0.1)
     assert dataclasses.asdict(sgd) == {
         "lr": 0.1, "momentum": 0.0, "dampening": 0.0, "nesterov": False, "weight_decay": 0.0,
         "decay_bias": True,
@@ -28,7 +28,7 @@ def test_defaults_are_those_of_torch():
 @pytest.mark.parametrize("value", ["0.1", None, 1j, [0.1]], ids=repr)
 def test_not_a_number(name, value):
     with pytest.raises(TypeError) as error:
-        SGD(**{"lr": 0.1, name: value})
+        SGDSettings(**{"lr": 0.1, name: value})
     assert str(error.value) == f"{name} must be a number, got {value!r}"
 
 
@@ -36,7 +36,7 @@ def test_not_a_number(name, value):
 @pytest.mark.parametrize("value", [NAN, INF, -INF, np.float32("nan")], ids=repr)
 def test_not_finite(name, value):
     with pytest.raises(ValueError) as error:
-        SGD(**{"lr": 0.1, name: value})
+        SGDSettings(**{"lr": 0.1, name: value})
     assert str(error.value) == f"{name} must be finite in float32, got {value!r}"
 
 
@@ -44,14 +44,14 @@ def test_not_finite(name, value):
 @pytest.mark.parametrize("value", [-1, -0.1, -5e-324], ids=repr)
 def test_negative(name, value):
     with pytest.raises(ValueError) as error:
-        SGD(**{"lr": 0.1, name: value})
+        SGDSettings(**{"lr": 0.1, name: value})
     assert str(error.value) == f"{name} must be >= 0, got {value!r}"
 
 
 @pytest.mark.parametrize("momentum, dampening", [(0.0, 0.0), (0.9, 0.5), (0.9, -0.5), (0.0, 0.5)])
 def test_nesterov_needs_momentum_and_no_dampening(momentum, dampening):
     with pytest.raises(ValueError) as error:
-        SGD(0.1, momentum=momentum, dampening=dampening, nesterov=True)
+        SGDSettings(0.1, momentum=momentum, dampening=dampening, nesterov=True)
     assert str(error.value) == (
         "nesterov needs momentum > 0 and dampening == 0, "
         f"got momentum={momentum}, dampening={dampening}"
@@ -60,34 +60,34 @@ def test_nesterov_needs_momentum_and_no_dampening(momentum, dampening):
 
 def test_what_is_allowed_as_in_torch():
     for sgd in (
-        SGD(0),
-        SGD(0.1, momentum=1.5),
-        SGD(0.1, momentum=0.9, dampening=-0.5),
-        SGD(0.1, momentum=0.9, dampening=2.0),
-        SGD(0.1, dampening=0.5),
-        SGD(0.1, momentum=0.9, nesterov=True),
-        SGD(np.float32(0.1), weight_decay=np.int64(1)),
+        SGDSettings(0),
+        SGDSettings(0.1, momentum=1.5),
+        SGDSettings(0.1, momentum=0.9, dampening=-0.5),
+        SGDSettings(0.1, momentum=0.9, dampening=2.0),
+        SGDSettings(0.1, dampening=0.5),
+        SGDSettings(0.1, momentum=0.9, nesterov=True),
+        SGDSettings(np.float32(0.1), weight_decay=np.int64(1)),
     ):
         assert sgd == dataclasses.replace(sgd)
 
 
-@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(SGD)])
+@pytest.mark.parametrize("field", [f.name for f in dataclasses.fields(SGDSettings)])
 def test_frozen(field):
-    sgd = SGD(0.1, momentum=0.9)
+    sgd = SGDSettings(0.1, momentum=0.9)
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(sgd, field, 0.5)
-    assert sgd == SGD(0.1, momentum=0.9)
+    assert sgd == SGDSettings(0.1, momentum=0.9)
 
 
 def test_replace_validates_again():
     with pytest.raises(ValueError, match="lr must be >= 0, got -1"):
-        dataclasses.replace(SGD(0.1), lr=-1)
+        dataclasses.replace(SGDSettings(0.1), lr=-1)
 
 
 def test_equal_hashable_and_picklable():
-    sgd = SGD(0.1, momentum=0.9, weight_decay=1e-4)
-    assert sgd == SGD(0.1, momentum=0.9, weight_decay=1e-4) != SGD(0.1)
-    assert hash(sgd) == hash(SGD(0.1, momentum=0.9, weight_decay=1e-4))
+    sgd = SGDSettings(0.1, momentum=0.9, weight_decay=1e-4)
+    assert sgd == SGDSettings(0.1, momentum=0.9, weight_decay=1e-4) != SGDSettings(0.1)
+    assert hash(sgd) == hash(SGDSettings(0.1, momentum=0.9, weight_decay=1e-4))
     assert pickle.loads(pickle.dumps(sgd)) == sgd
 
 
@@ -100,8 +100,10 @@ def values(schedule, n):
 
 def test_step():
     expected = [0.8, 0.8, 0.8, 0.4, 0.4, 0.4, 0.2]
-    assert values(optim.step(0.8, every=3, gamma=0.5), 7) == expected
-    assert values(optim.step(0.1, every=1), 3) == pytest.approx([0.1, 0.01, 0.001], rel=1e-15)
+    assert values(optim.step_decay(0.8, every=3, gamma=0.5), 7) == expected
+    assert values(optim.step_decay(0.1, every=1), 3) == pytest.approx(
+        [0.1, 0.01, 0.001], rel=1e-15
+    )
 
 
 def test_exponential():
@@ -120,7 +122,7 @@ def test_cosine():
 @pytest.mark.parametrize(
     "ours, theirs, options",
     [
-        (optim.step(0.1, every=3, gamma=0.5), "StepLR", {"step_size": 3, "gamma": 0.5}),
+        (optim.step_decay(0.1, every=3, gamma=0.5), "StepLR", {"step_size": 3, "gamma": 0.5}),
         (optim.exponential(0.1, 0.9), "ExponentialLR", {"gamma": 0.9}),
         (optim.cosine(0.1, epochs=10), "CosineAnnealingLR", {"T_max": 10}),
     ],
@@ -157,7 +159,7 @@ def test_the_first_step_is_undamped_and_later_ones_are_damped(name):
     x = np.eye(2, dtype=np.float32)
     weight, bias = np.zeros((2, 2), np.float32), np.zeros(2, np.float32)
     velocity = Velocity.of(weight, bias)
-    sgd = SGD(lr=4.0, momentum=0.5, dampening=0.75)
+    sgd = SGDSettings(lr=4.0, momentum=0.5, dampening=0.75)
     backend = fs.get_backend(name)
     backend.train_step(x, np.array([0, 1]), weight, bias, sgd, velocity)
     assert velocity.started

@@ -13,9 +13,10 @@ import weakref
 import numpy as np
 import pytest
 
-from fastsoftmax import _cython, get_num_threads, set_num_threads, threads
+from fastsoftmax import get_num_threads, set_num_threads, threads
 from fastsoftmax.backends import BACKENDS, available_backends, get_backend
-from fastsoftmax.optim import SGD, Velocity
+from fastsoftmax.backends import cython as _cython
+from fastsoftmax.optim import SGDSettings, Velocity
 
 
 def train(backend, problem, num_threads=3, epochs=2):
@@ -30,7 +31,7 @@ def train(backend, problem, num_threads=3, epochs=2):
             200,
             weight,
             bias,
-            SGD(lr=0.1, momentum=0.9),
+            SGDSettings(lr=0.1, momentum=0.9),
             velocity,
             scale=problem.scale,
             num_threads=num_threads,
@@ -153,7 +154,7 @@ def test_concurrent_python_threads(backend, make_problem, num_threads):
 
 CALLS = {
     "train_epoch": lambda b, x, y, w, c: b.train_epoch(
-        x, y, None, 256, w.copy(), c.copy(), SGD(lr=0.1), num_threads=1
+        x, y, None, 256, w.copy(), c.copy(), SGDSettings(lr=0.1), num_threads=1
     ),
     "loss_and_grad": lambda b, x, y, w, c: b.loss_and_grad(x, y, w, c, num_threads=1),
     "evaluate": lambda b, x, y, w, c: b.evaluate(x, y, w, c, num_threads=1),
@@ -480,8 +481,8 @@ COUNT_THREADS = """
 import os
 import numpy as np
 import fastsoftmax as fs
-from fastsoftmax import _cython
-from fastsoftmax.optim import SGD
+from fastsoftmax.backends import cython as _cython
+from fastsoftmax.optim import SGDSettings
 
 _cython._allow_threads_beyond_cores(True)
 
@@ -489,7 +490,7 @@ def started(**keywords):
     before = len(os.listdir("/proc/self/task"))
     for _ in range(3):
         weight, bias = np.zeros((10, 784), np.float32), np.zeros(10, np.float32)
-        _cython.train_step(x, np.zeros(len(x), int), weight, bias, SGD(lr=1), **keywords)
+        _cython.train_step(x, np.zeros(len(x), int), weight, bias, SGDSettings(lr=1), **keywords)
     return len(os.listdir("/proc/self/task")) - before
 
 x = np.zeros((1000, 784), np.float32)
@@ -590,7 +591,7 @@ def test_a_velocity_that_is_replaced_meanwhile_stays_alive():
     x, target = np.zeros((20_000, 784), np.uint8), np.zeros(20_000, np.int32)
     weight, bias = np.zeros((10, 784), np.float32), np.zeros(10, np.float32)
     velocity = Velocity.of(weight, bias)
-    sgd, stop = SGD(lr=0.1, momentum=0.9), threading.Event()
+    sgd, stop = SGDSettings(lr=0.1, momentum=0.9), threading.Event()
 
     def train():
         while not stop.is_set():

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fastsoftmax.optim import SGD, Velocity
+from fastsoftmax.optim import SGDSettings, Velocity
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)  # its threads and ours on the same cores slow each other down tenfold
@@ -73,7 +73,7 @@ class Ours:
     def __init__(self, problem, backend, **options):
         self.problem, self.backend = problem, backend
         self.weight, self.bias = problem.parameters()
-        self.sgd = SGD(lr=LR, **options)
+        self.sgd = SGDSettings(lr=LR, **options)
         self.velocity = Velocity.of(self.weight, self.bias) if self.sgd.momentum else None
 
     def step(self):
@@ -134,7 +134,7 @@ def test_changing_lr(backend, make_problem, assert_as_good):
     float32 = Torch(problem, torch.float32, **options)
     truth = Torch(problem, torch.float64, **options)
     for lr in (0.1, 0.02, 0.05):
-        ours.sgd = SGD(lr=lr, **options)
+        ours.sgd = SGDSettings(lr=lr, **options)
         for one in (float32, truth):
             for group in one.sgd.param_groups:
                 group["lr"] = lr

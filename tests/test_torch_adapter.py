@@ -18,9 +18,9 @@ torch.set_num_threads(1)  # its threads and ours on the same cores slow each oth
 from torch.nn import functional  # noqa: E402
 
 import fastsoftmax.torch  # noqa: E402
-from fastsoftmax import autograd  # noqa: E402
 from fastsoftmax.torch import (  # noqa: E402
     FusedLinearCrossEntropy,
+    autograd,
     from_linear,
     linear_cross_entropy,
     to_linear,

@@ -6,8 +6,8 @@
 import numpy as np
 import pytest
 
-from fastsoftmax import _numpy
-from fastsoftmax.optim import SGD, Velocity
+from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.optim import SGDSettings, Velocity
 
 # name: ((type of rows, options of torch.optim.SGD), losses)
 TRACES = {
@@ -134,7 +134,8 @@ def by_backend(backend, row_type, options, dtype=np.float32):
     weight, bias = weight.astype(dtype), bias.astype(dtype)
     velocity = Velocity.of(weight, bias)
     losses = [
-        backend.train_step(*batch, weight, bias, SGD(**options), velocity, scale=scale)[0] / 64
+        backend.train_step(*batch, weight, bias, SGDSettings(**options), velocity, scale=scale)[0]
+        / 64
         for batch in zip(x, target, strict=True)
     ]
     return losses

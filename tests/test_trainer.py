@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 import fastsoftmax as fs
-from fastsoftmax import Velocity, trainer
+from fastsoftmax import Velocity
 from fastsoftmax.datasets import Dataset, synthetic
-from fastsoftmax.optim import SGD
+from fastsoftmax.optim import SGDSettings
+from fastsoftmax.training import train as trainer
 
 N, D, K = 500, 20, 4
 
@@ -56,7 +57,7 @@ def by_hand(
     for epoch in range(epochs):
         order = rng.permutation(len(x)) if shuffle else np.arange(len(x))
         loss, correct = 0.0, 0
-        sgd = SGD(lr(epoch), momentum, **settings)
+        sgd = SGDSettings(lr(epoch), momentum, **settings)
         for begin in range(0, len(x), batch_size):
             batch = order[begin : begin + batch_size]
             sums = steps.train_step(
@@ -625,7 +626,7 @@ def test_ctrl_c_while_an_epoch_is_written_down(monkeypatch, method, call):
     history = fs.History()
     column = {"add_test": "test_loss", "add_training": "train_accuracy"}[method]
     setattr(history, column, Cut())
-    monkeypatch.setattr("fastsoftmax.trainer.History", lambda: history)
+    monkeypatch.setattr("fastsoftmax.training.train.History", lambda: history)
     result = interrupted((X, Y), epochs=5, validation_data=(X, Y))
     assert {len(values) for values in vars(result.history).values()} == {call - 1}
 
@@ -634,7 +635,7 @@ def test_ctrl_c_before_training_begins(monkeypatch):
     def load(name):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastsoftmax.trainer.load_dataset", load)
+    monkeypatch.setattr("fastsoftmax.training.train.load_dataset", load)
     with pytest.raises(KeyboardInterrupt) as stop:
         fs.train("synthetic")
     assert not hasattr(stop.value, "result")

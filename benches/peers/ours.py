@@ -9,9 +9,10 @@ from benches import peers
 from benches.data import Data
 
 try:
-    from fastsoftmax import __version__, _cython
+    from fastsoftmax import __version__
+    from fastsoftmax.backends import cython as _cython
     from fastsoftmax.backends import get_backend
-    from fastsoftmax.optim import SGD
+    from fastsoftmax.optim import SGDSettings
 except RuntimeError as error:  # $FASTSOFTMAX_ISA is not for this CPU, or not built
     raise peers.NotAvailable(str(error)) from None
 
@@ -29,7 +30,7 @@ class Contender(peers.Contender):
             self.backend = get_backend(backend)
         except ImportError as error:
             raise peers.NotAvailable(str(error)) from None
-        self.sgd = SGD(lr=data.job.lr)
+        self.sgd = SGDSettings(lr=data.job.lr)
         self.x = data.rows(rows)
         self.y = data.target.astype(np.int32)
         self.options = {"scale": 1 / 255 if rows == "uint8" else 1.0, "num_threads": threads}

@@ -47,7 +47,7 @@ RUN_PYTEST = """
 import sys
 sys.modules.update(numba=None, torch=None)
 import pytest
-from fastsoftmax import _cython
+from fastsoftmax.backends import cython as _cython
 assert _cython.__file__.startswith(sys.argv[1]), _cython.__file__
 sys.exit(pytest.main(sys.argv[2:]))
 """

@@ -11,9 +11,10 @@ from threading import current_thread, main_thread
 
 import numpy as np
 
-from . import checks
-from .loss import CrossEntropy, Sums
-from .threads import threads_for
+from .. import checks
+from ..problem import Sums
+from ..settings import CrossEntropy
+from ..threads import threads_for
 
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release,
@@ -96,7 +97,7 @@ cdef extern from "fastsoftmax.h" nogil:
 
 cdef extern from *:
     """
-    /* The one symbol beside PyInit__cython that is seen from outside: by it threadpoolctl knows
+    /* The one symbol beside PyInit_cython that is seen from outside: by it threadpoolctl knows
        this library from others of the name. */
     #if defined(__GNUC__)
     __attribute__((visibility("default")))
@@ -197,7 +198,7 @@ cdef checked_rows(x, Py_ssize_t n_features):
 
 
 cdef checked_terms(target, criterion, sample_weight, x, weight):
-    """checks.LossTerms, or its target alone where that is all there is."""
+    """checks.Loss, or its target alone where that is all there is."""
     if sample_weight is None and (criterion is None or (
             type(criterion) is CrossEntropy and criterion.class_weight is None
             and criterion.label_smoothing == 0 and criterion.ignore_index < 0)):

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .backends import get_backend
-from .checks import Array
-from .loss import CrossEntropy
-from .scalars import FLOAT32_MAX
-from .threads import worthwhile
+from ..backends import get_backend
+from ..checks import Array
+from ..scalars import FLOAT32_MAX
+from ..settings import CrossEntropy
+from ..threads import worthwhile
 
 __all__ = ["linear_cross_entropy"]
 
@@ -217,7 +217,7 @@ def _lender(backend: str) -> tuple[Callable[[int, int], None], tuple[int, int]]:
     """The function that borrows threads for our kernels, and PyTorch's addresses for it, or 0."""
     if backend != "cython":
         return lambda parallel, max_threads: None, (0, 0)
-    from ._cython import borrow_threads
+    from ..backends.cython import borrow_threads
 
     try:
         if "ATen parallel backend: OpenMP" not in torch.__config__.parallel_info():
@@ -267,7 +267,7 @@ def _loss(arguments: _Arguments, reduction: str) -> Tensor:
         arguments.call("evaluate", losses=losses)
         return torch.from_numpy(losses)
     sums = arguments.call("evaluate")
-    loss = _mean(sums.loss, sums.weight) if reduction == "mean" else sums.loss
+    loss = _mean(sums.loss, sums.total_weight) if reduction == "mean" else sums.loss
     return _scalar(loss, arguments.weight.dtype)
 
 

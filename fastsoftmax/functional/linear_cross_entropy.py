@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, fused, scalars
-from .arrays import Array, as_array
+from .. import checks, scalars
+from ..arrays import Array, as_array
+from . import fused
+from .cross_entropy import check_reduction, mean
 from .fused import LinearCrossEntropyGrad
-from .logits import check_reduction, mean
 
 __all__ = ["LinearCrossEntropyGrad", "linear_cross_entropy", "linear_cross_entropy_grad"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 
-from .loss import Sums
+from ..problem import Sums
 
 __all__ = ["History"]
 
@@ -34,14 +34,14 @@ class History:
     def add_training(self, lr: float, sums: Sums, n: int, seconds: float) -> None:
         """Adds what a pass over n rows summed up."""
         self.lr.append(lr)
-        self.train_loss.append(sums.loss / sums.weight)
+        self.train_loss.append(sums.loss / sums.total_weight)
         self.train_accuracy.append(sums.correct / sums.counted)
         self.seconds.append(seconds)
         self.samples_per_second.append(n / seconds)
 
     def add_test(self, sums: Sums, seconds: float) -> None:
         """Adds what an evaluation summed up."""
-        self.test_loss.append(sums.loss / sums.weight)
+        self.test_loss.append(sums.loss / sums.total_weight)
         self.test_accuracy.append(sums.correct / sums.counted)
         self.eval_seconds.append(seconds)
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import Array
+from ..model import LinearClassifier
 from . import autograd
-from .checks import Array
-from .model import LinearClassifier
 
 __all__ = ["FusedLinearCrossEntropy", "from_linear", "linear_cross_entropy", "to_linear"]
 

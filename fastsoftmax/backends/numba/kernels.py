@@ -40,7 +40,7 @@ import numpy as np
 from numba import config, njit
 from numba.extending import intrinsic
 
-from .checks import Array
+from ...checks import Array
 
 BLOCK_ROWS = 64
 BLOCK_FEATURES = 1024  # of a block: 256 KB, in an L2 of 512 KB
@@ -62,7 +62,7 @@ FUSE = {"contract"}
 
 
 class Settings(NamedTuple):
-    """Of an update: those of optim.SGD, weight_decay for the weight and for the bias."""
+    """Of an update: those of SGDSettings, weight_decay for the weight and for the bias."""
 
     lr: float
     momentum: float
@@ -73,7 +73,7 @@ class Settings(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """Those of checks.LossTerms, where an array that there is not is empty."""
+    """Those of checks.Loss, where an array that there is not is empty."""
 
     target: Array  # (N,), -1 where the row is ignored
     probabilities: Array  # (N, K), instead of target

@@ -19,9 +19,9 @@ from typing import Any
 from numba.core import caching
 from numba.core.serialize import dumps
 
-from .files import remove_remains
+from ...files import remove_remains
 
-_REMAINS = r"_numba_kernels\..+\.nb[ic]\.tmp\.[0-9a-f]{16}"  # of Numba, where it was killed
+_REMAINS = r"kernels\..+\.nb[ic]\.tmp\.[0-9a-f]{16}"  # of Numba, where it was killed
 _warned = False
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, scalars
-from .arrays import Array, as_array
-from .checks import LossTerms
-from .functional import backend_for, floats
-from .labels import check_index
-from .loss import CrossEntropy
+from .. import checks, scalars
+from ..arrays import Array, as_array
+from ..labels import check_index
+from ..problem import Loss
+from ..settings import CrossEntropy
+from .softmax import backend_for, floats
 
 __all__ = ["cross_entropy", "nll_loss"]
 
@@ -201,7 +201,7 @@ def _flat_targets(target: Array, shape: tuple[int, ...], or_else: str = "") -> A
 
 def _terms(
     z: Array, target: Array, weight: Any, ignore_index: int, label_smoothing: float
-) -> LossTerms:
+) -> Loss:
     if weight is not None:
         weight = checks.class_weights("weight", weight, z.shape[1], z.dtype)
     criterion = CrossEntropy(weight, label_smoothing, ignore_index)
@@ -215,7 +215,7 @@ def _losses_out(
     return None if out is None else checks.output("out", out, shape, z.dtype)
 
 
-def _losses(log_p: Array, terms: LossTerms) -> Array:
+def _losses(log_p: Array, terms: Loss) -> Array:
     """Of each row of log_p (M, K), the loss (M,)."""
     target, e, w = terms.target, terms.label_smoothing, terms.class_weight
     losses = np.zeros(len(log_p), log_p.dtype)
@@ -243,7 +243,7 @@ def _times(c: Array, log_p: Array) -> Array:
 
 
 def _reduce(
-    losses: Array, terms: LossTerms, reduction: str, shape: tuple[int, ...], out: Array | None
+    losses: Array, terms: Loss, reduction: str, shape: tuple[int, ...], out: Array | None
 ) -> Any:
     if reduction == "none":
         if out is None:

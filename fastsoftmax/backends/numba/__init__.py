@@ -1,4 +1,4 @@
-"""The Numba backend: checked arrays, handed to the drivers of _numba_kernels.py without the GIL.
+"""The Numba backend: checked arrays, handed to the drivers of kernels.py without the GIL.
 
 A driver is compiled when it is first called, for the type of its rows, over prange or over range,
 and kept on disk. The first of them prints a line where stderr is a terminal.
@@ -6,9 +6,9 @@ and kept on disk. The first of them prints a line where stderr is a terminal.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numba
@@ -16,13 +16,13 @@ import numpy as np
 from numba import config, types
 from numba.core import event
 
-from . import _numba_cache, _numba_team, checks
-from . import _numba_kernels as kernels
-from .checks import Array, LossTerms
-from .loss import CrossEntropy, Sums
-from .optim import SGD, Velocity
-from .terminal import has_terminal
-from .threads import check_num_threads, threads_for
+from ... import checks
+from ...checks import Array
+from ...problem import Loss, Sums, Velocity
+from ...settings import CrossEntropy, SGDSettings
+from ...terminal import has_terminal
+from ...threads import check_num_threads, threads_for
+from . import cache, kernels, team
 
 name = "numba"
 
@@ -95,7 +95,7 @@ def _compile(
 ) -> Callable[..., Any]:
     dispatcher = numba.njit(parallel=_PRANGE_ALONE if parallel else False, nogil=True)(function)
     if not config.DISABLE_JIT:
-        _numba_cache.keep(dispatcher, function)
+        cache.keep(dispatcher, function)
         with event.install_listener("numba:compile", _Notice()):
             dispatcher.compile(signature)
         dispatcher.disable_compile()
@@ -103,7 +103,7 @@ def _compile(
     return compiled
 
 
-@cache
+@functools.cache
 def _compiled(driver: Callable[..., Any], row_type: str, parallel: bool) -> Callable[..., Any]:
     loop = numba.prange if parallel else range
     if driver is kernels.train_by_rows:
@@ -113,7 +113,7 @@ def _compiled(driver: Callable[..., Any], row_type: str, parallel: bool) -> Call
     return _compile(driver(loop), _signature(driver, row_type), parallel)
 
 
-@cache
+@functools.cache
 def _compiled_update() -> Callable[..., Any]:
     parameters = FLOATS, GIVEN_FLOATS, FLOATS
     arguments = (*parameters, types.float64, types.float64, SETTINGS, types.boolean)
@@ -122,11 +122,11 @@ def _compiled_update() -> Callable[..., Any]:
 
 
 def _run(driver: Callable[..., Any], threads: int, x: Array, *arguments: Any) -> Any:
-    with _numba_team.threads(threads) as n_tasks:
+    with team.threads(threads) as n_tasks:
         return _compiled(driver, x.dtype.name, n_tasks > 1)(x, *arguments, n_tasks)
 
 
-def _terms(terms: LossTerms) -> tuple[Any, ...]:
+def _terms(terms: Loss) -> tuple[Any, ...]:
     """What a driver takes of them."""
     target, probabilities, class_weight, sample_weight, label_smoothing, plain, _ = terms
     return (
@@ -165,7 +165,7 @@ def _train_driver(weight: Array) -> Callable[..., Any]:
     return kernels.train_by_tiles if large else kernels.train_by_rows
 
 
-def _settings(sgd: SGD) -> kernels.Settings:
+def _settings(sgd: SGDSettings) -> kernels.Settings:
     return kernels.Settings(
         float(sgd.lr),
         float(sgd.momentum),
@@ -209,7 +209,7 @@ def loss_and_grad(
     sums = np.zeros(5)
     _run(
         *(_train_driver(weight), threads, x, *_terms(terms), NO_ORDER, scale, x.shape[0]),
-        *(*_only_read(weight, bias), NO_MATRIX, NO_VECTOR, _settings(SGD(lr=0)), False),
+        *(*_only_read(weight, bias), NO_MATRIX, NO_VECTOR, _settings(SGDSettings(lr=0)), False),
         *(grad_weight, grad_bias, grad_input, sums),
     )
     if grad_scale != 1:
@@ -225,7 +225,7 @@ def sgd_update(
     grad_weight: Array,
     grad_bias: Array,
     total_weight: float,
-    sgd: SGD,
+    sgd: SGDSettings,
     velocity: Velocity | None = None,
 ) -> None:
     weight, bias = checks.parameters(weight, bias, writeable=True)
@@ -251,7 +251,7 @@ def train_step(
     target: Any,
     weight: Array,
     bias: Array,
-    sgd: SGD,
+    sgd: SGDSettings,
     velocity: Velocity | None = None,
     *,
     criterion: CrossEntropy | None = None,
@@ -272,7 +272,7 @@ def train_epoch(
     batch_size: int,
     weight: Array,
     bias: Array,
-    sgd: SGD,
+    sgd: SGDSettings,
     velocity: Velocity | None = None,
     *,
     criterion: CrossEntropy | None = None,
@@ -294,7 +294,7 @@ def _train(
     batch_size: int | None,
     weight: Array,
     bias: Array,
-    sgd: SGD,
+    sgd: SGDSettings,
     velocity: Velocity | None,
     criterion: CrossEntropy | None,
     sample_weight: Any,
@@ -376,7 +376,7 @@ def predict_logits(
     threads = threads_for(num_threads, x.shape[0] * weight.size)
     logits = np.empty((x.shape[0], weight.shape[0]), np.float32)
     if x.shape[0]:
-        terms = LossTerms(None, None, None, None, 0.0, plain=True)
+        terms = Loss(None, None, None, None, 0.0, plain=True)
         _run(
             *(
                 kernels.score,

@@ -18,7 +18,7 @@ from numba import config
 from numba.core.compiler_lock import global_compiler_lock
 from numba.np.ufunc import parallel
 
-from .forks import wait_for
+from ...forks import wait_for
 
 _SAFE_TO_FORK = ("tbb", "workqueue")
 

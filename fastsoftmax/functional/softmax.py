@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from . import checks
-from .arrays import Array, as_array
-from .backends import Backend, get_backend
+from .. import checks
+from ..arrays import Array, as_array
+from ..backends import Backend, get_backend
 
 __all__ = ["log_softmax", "softmax"]
 

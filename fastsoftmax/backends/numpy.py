@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from . import checks
-from .checks import FLOATS, Array, LossTerms
-from .loss import CrossEntropy, Sums
-from .optim import SGD, Velocity
-from .scalars import FLOAT32_TINY
-from .threads import check_num_threads
+from .. import checks
+from ..checks import FLOATS, Array
+from ..problem import Loss, Sums, Velocity
+from ..scalars import FLOAT32_TINY
+from ..settings import CrossEntropy, SGDSettings
+from ..threads import check_num_threads
 
 name = "numpy"
 
@@ -51,7 +51,7 @@ def _log_softmax(logits: Array) -> Array:
     return log_p
 
 
-def _coefficients(terms: LossTerms, n_classes: int, dtype: Any) -> Array:
+def _coefficients(terms: Loss, n_classes: int, dtype: Any) -> Array:
     """c (B, K), so that the loss of a row is ``-sum(c * log_p)``."""
     if terms.probabilities is not None:
         c = terms.probabilities
@@ -69,7 +69,7 @@ def _coefficients(terms: LossTerms, n_classes: int, dtype: Any) -> Array:
     return c
 
 
-def _sums(logits: Array, losses: Array, terms: LossTerms, total_weight: float) -> Sums:
+def _sums(logits: Array, losses: Array, terms: Loss, total_weight: float) -> Sums:
     """Of rows that count."""
     target = terms.target
     if target is None:
@@ -80,12 +80,8 @@ def _sums(logits: Array, losses: Array, terms: LossTerms, total_weight: float) -
     return Sums(loss, int(correct.sum()), total_weight, len(losses))
 
 
-def _add(a: Sums, b: Sums) -> Sums:
-    return Sums(a.loss + b.loss, a.correct + b.correct, a.weight + b.weight, a.counted + b.counted)
-
-
 def _forward_loss(
-    x: Array, terms: LossTerms, weight: Array, bias: Array, scale: float
+    x: Array, terms: Loss, weight: Array, bias: Array, scale: float
 ) -> tuple[Any, Array, Array, Array, Array, Sums]:
     """Which rows count, M of B; of these the scaled rows (M, D), log_p and c (M, K), and the loss
     of each (M,); sums."""
@@ -104,7 +100,7 @@ def _forward_loss(
 
 def _loss_and_grad(
     x: Array,
-    terms: LossTerms,
+    terms: Loss,
     weight: Array,
     bias: Array,
     scale: float,
@@ -123,12 +119,12 @@ def _loss_and_grad(
         if grad_input is not None:
             grad_input[rows] = 0
             grad_input[rows][counts] = weight.dtype.type(scale) * (residual @ weight)
-        sums = _add(sums, block_sums)
+        sums = sums.plus(block_sums)
     return sums, grad_weight, grad_bias
 
 
 def _update(
-    w: Array, g: Array, v: Array | None, weight_decay: float, sgd: SGD, first: bool
+    w: Array, g: Array, v: Array | None, weight_decay: float, sgd: SGDSettings, first: bool
 ) -> None:
     if weight_decay:
         g = g + weight_decay * w
@@ -144,7 +140,7 @@ def _sgd_update(
     grad_weight: Array,
     grad_bias: Array,
     total_weight: float,
-    sgd: SGD,
+    sgd: SGDSettings,
     velocity: Velocity | None,
 ) -> None:
     first = velocity is not None and not velocity.started
@@ -196,7 +192,7 @@ def sgd_update(
     grad_weight: Array,
     grad_bias: Array,
     total_weight: float,
-    sgd: SGD,
+    sgd: SGDSettings,
     velocity: Velocity | None = None,
 ) -> None:
     weight, bias = checks.parameters(weight, bias, floats=FLOATS, writeable=True)
@@ -220,7 +216,7 @@ def train_step(
     target: Any,
     weight: Array,
     bias: Array,
-    sgd: SGD,
+    sgd: SGDSettings,
     velocity: Velocity | None = None,
     *,
     criterion: CrossEntropy | None = None,
@@ -241,7 +237,7 @@ def train_epoch(
     batch_size: int,
     weight: Array,
     bias: Array,
-    sgd: SGD,
+    sgd: SGDSettings,
     velocity: Velocity | None = None,
     *,
     criterion: CrossEntropy | None = None,
@@ -263,7 +259,7 @@ def _train(
     batch_size: int | None,
     weight: Array,
     bias: Array,
-    sgd: SGD,
+    sgd: SGDSettings,
     velocity: Velocity | None,
     criterion: CrossEntropy | None,
     sample_weight: Any,
@@ -291,9 +287,9 @@ def _train(
             x[batch], terms.take(batch), weight, bias, scale
         )
         # a batch of weight 0 has no gradient
-        total = batch_sums.weight if abs(batch_sums.weight) >= FLOAT32_TINY else 1
+        total = batch_sums.total_weight if abs(batch_sums.total_weight) >= FLOAT32_TINY else 1
         _sgd_update(weight, bias, grad_weight, grad_bias, total, sgd, velocity)
-        sums = _add(sums, batch_sums)
+        sums = sums.plus(batch_sums)
     return terms.unscaled(sums)
 
 
@@ -326,7 +322,7 @@ def evaluate(
         if losses is not None:
             losses[rows] = 0
             losses[rows][counts] = block_losses
-        sums = _add(sums, block_sums)
+        sums = sums.plus(block_sums)
     terms.unscale(losses)
     return terms.unscaled(sums)
 

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import checks, scalars
-from .backends import get_backend
-from .checks import Array
-from .datasets import Dataset, load_dataset
+from .. import checks, scalars
+from ..backends import get_backend
+from ..checks import Array
+from ..datasets import Dataset, load_dataset
+from ..labels import check_index, label, labels, some
+from ..model import LinearClassifier
+from ..problem import Velocity
+from ..settings import CrossEntropy, SGDSettings
+from ..terminal import has_terminal
+from ..threads import check_num_threads
 from .history import History
-from .labels import check_index, label, labels, some
-from .loss import CrossEntropy
-from .model import LinearClassifier
-from .optim import SGD, Schedule, Velocity
-from .terminal import has_terminal
-from .threads import check_num_threads
+from .schedules import Schedule
 from .weighting import class_weights, ignored, targets
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class TrainResult:
         Written to `path` if given, in the format of its suffix. Needs matplotlib
         (``pip install "fastsoftmax[plot]"``).
         """
-        from .plots import curves
+        from ..plots import curves
 
         return curves(self.history, path)
 
@@ -183,7 +184,7 @@ def train(
     if ignore_index is not None:
         ignore_index = label(ignore_index, "ignore_index")
     first_lr = _lr(lr, 0) if callable(lr) else lr
-    sgd = SGD(first_lr, momentum, dampening, nesterov, weight_decay)
+    sgd = SGDSettings(first_lr, momentum, dampening, nesterov, weight_decay)
     steps = get_backend(backend)
 
     x, y, classes, class_names, name, test = _load(data, validation_data, ignore_index)

@@ -19,23 +19,23 @@ import os
 from functools import cache
 from typing import Any, Protocol, cast
 
-from .checks import Array
-from .forks import import_lock
-from .loss import CrossEntropy, Sums
-from .optim import SGD, Velocity
+from ..checks import Array
+from ..forks import import_lock
+from ..problem import Sums, Velocity
+from ..settings import CrossEntropy, SGDSettings
 
 __all__ = ["BACKENDS", "Backend", "available_backends", "get_backend"]
 
 BACKENDS = ("cython", "numba", "numpy")  # best first
 
 # What there must be for one to be available: the extension that was built, or another package
-_NEEDS = {"cython": f"{__package__}._cython", "numba": "numba", "numpy": "numpy"}
+_NEEDS = {"cython": f"{__package__}.cython", "numba": "numba", "numpy": "numpy"}
 _HOW_TO_GET = {
     "cython": "which this build is without",
     "numba": "which `pip install fastsoftmax[numba]` installs",
 }
 
-_logger = logging.getLogger(__package__)
+_logger = logging.getLogger("fastsoftmax")
 
 
 class Backend(Protocol):
@@ -77,7 +77,7 @@ class Backend(Protocol):
         grad_weight: Array,
         grad_bias: Array,
         total_weight: float,
-        sgd: SGD,
+        sgd: SGDSettings,
         velocity: Velocity | None = None,
     ) -> None:
         """One update by the gradients of a summed loss, over the weight of its rows.
@@ -91,7 +91,7 @@ class Backend(Protocol):
         target: Any,
         weight: Array,
         bias: Array,
-        sgd: SGD,
+        sgd: SGDSettings,
         velocity: Velocity | None = None,
         *,
         criterion: CrossEntropy | None = None,
@@ -109,7 +109,7 @@ class Backend(Protocol):
         batch_size: int,
         weight: Array,
         bias: Array,
-        sgd: SGD,
+        sgd: SGDSettings,
         velocity: Velocity | None = None,
         *,
         criterion: CrossEntropy | None = None,
@@ -210,4 +210,4 @@ def _load(name: str) -> Backend:
     if name not in available_backends():
         raise ImportError(f"backend {name!r} needs {_NEEDS[name]}, {_HOW_TO_GET[name]}")
     with import_lock:
-        return cast(Backend, importlib.import_module(f"{__package__}._{name}"))
+        return cast(Backend, importlib.import_module(f"{__package__}.{name}"))

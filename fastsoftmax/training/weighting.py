@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from . import checks, scalars
-from .checks import Array
-from .labels import indices, label, labels, some
-from .loss import CrossEntropy
-from .model import LinearClassifier
+from .. import checks, scalars
+from ..checks import Array
+from ..labels import indices, label, labels, some
+from ..model import LinearClassifier
+from ..settings import CrossEntropy
 
 __all__ = ["class_weights", "ignored", "targets"]
 

@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import checks
-from .arrays import as_array, wrong_rows
-from .checks import FLOATS, Array
-from .functional import backend_for
-from .labels import check_index
-from .logits import check_no_index, mean
-from .loss import CrossEntropy
-from .scalars import FLOAT32_MAX
+from .. import checks
+from ..arrays import as_array, wrong_rows
+from ..checks import FLOATS, Array
+from ..labels import check_index
+from ..scalars import FLOAT32_MAX
+from ..settings import CrossEntropy
+from .cross_entropy import check_no_index, mean
+from .softmax import backend_for
 
 __all__ = [
     "LinearCrossEntropyGrad",
@@ -65,7 +65,7 @@ def loss(
             return losses.reshape(shape)[()]
         out[...] = losses.reshape(shape)
         return out
-    return sums.loss if reduction == "sum" else mean(sums.loss, sums.weight)
+    return sums.loss if reduction == "sum" else mean(sums.loss, sums.total_weight)
 
 
 def gradients(

@@ -1,16 +1,79 @@
-"""Settings of the loss, and what a pass over rows adds up."""
+"""Settings, frozen and checked once: those of one update, and those of the loss."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy.typing as npt
 
 from . import arrays, scalars
 
-__all__ = ["CrossEntropy", "Sums"]
+__all__ = ["CrossEntropy", "SGDSettings"]
+
+
+@dataclass(frozen=True)
+class SGDSettings:
+    """Settings of one update, with the meaning that they have in ``torch.optim.SGD``.
+
+    They are what a backend takes; ``fastsoftmax.SGD`` is the optimizer, with parameters and state.
+    A number may come as any that Python or NumPy has, or as an array or a tensor of no dimensions;
+    it is a Python number from then on.
+
+    With ``g`` the gradient of the mean loss, ``w`` a parameter and ``v`` its velocity::
+
+        g += weight_decay * w
+        v = momentum * v + (1 - dampening) * g      (first step: v = g)
+        w -= lr * (g + momentum * v if nesterov else v)
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, >= 0.
+    momentum : float
+        >= 0; 0 keeps no velocity.
+    dampening : float
+        Of the gradient's part in the velocity.
+    nesterov : bool
+        Needs ``momentum > 0`` and ``dampening == 0``.
+    weight_decay : float
+        L2 penalty, >= 0.
+    decay_bias : bool
+        Whether the bias decays like the weight, as in PyTorch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        A setting is not a number, or out of its range.
+
+    Examples
+    --------
+    >>> SGDSettings(lr=0.1, momentum=0.9)  # doctest: +NORMALIZE_WHITESPACE
+    SGDSettings(lr=0.1, momentum=0.9, dampening=0.0, nesterov=False, weight_decay=0.0,
+                decay_bias=True)
+    """
+
+    lr: float
+    momentum: float = 0.0
+    dampening: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    decay_bias: bool = True
+
+    def __post_init__(self) -> None:
+        # settings are values: what comes as an array or a tensor may change later
+        keep = partial(object.__setattr__, self)
+        for name in ("lr", "momentum", "weight_decay"):
+            keep(name, scalars.not_negative(name, getattr(self, name)))
+        keep("dampening", scalars.finite("dampening", self.dampening))
+        for name in ("nesterov", "decay_bias"):
+            keep(name, scalars.boolean(name, getattr(self, name)))
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise ValueError(
+                "nesterov needs momentum > 0 and dampening == 0, got "
+                f"momentum={self.momentum!r}, dampening={self.dampening!r}"
+            )
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +133,3 @@ class CrossEntropy:
             )
         keep("label_smoothing", smoothing)
         keep("ignore_index", scalars.integer("ignore_index", self.ignore_index))
-
-
-class Sums(NamedTuple):
-    """What a pass over rows adds up."""
-
-    loss: float  # the losses of the rows
-    correct: int  # rows whose first largest logit is the target's, or where targets are largest
-    weight: float  # what a mean loss divides by: the number of rows, where nothing weighs them
-    counted: int  # rows that count for anything: neither ignored nor of weight 0
