@@ -620,7 +620,12 @@ BAD = {
     "num_threads 0": ("num_threads", lambda a: 0, ValueError, "must be >= 1, got 0"),
     "num_threads -1": ("num_threads", lambda a: -1, ValueError, "must be >= 1, got -1"),
     "num_threads 1.5": ("num_threads", lambda a: 1.5, TypeError, "got 1.5"),
-    "sgd a dict": ("sgd", lambda a: {"lr": 0.1}, TypeError, "sgd must be an SGD, got dict"),
+    "sgd a dict": (
+        "sgd",
+        lambda a: {"lr": 0.1},
+        TypeError,
+        "sgd must be an SGDSettings, got dict",
+    ),
     "logits a list": ("logits", lambda a: [[1.0, 2.0]], TypeError, "got list"),
     "logits of int64": ("logits", lambda a: np.ones((2, 2), int), TypeError, "got int64"),
     "logits of one dimension": ("logits", lambda a: a["logits"][0], ValueError, "(B, K)"),
@@ -786,5 +791,5 @@ def test_an_ignored_class_of_any_integer_type(dtype, backend, make_problem):
     assert expected.counted < 64
     x, target, weight, bias = problem
     sums = backend.evaluate(x, target.astype(dtype), weight, bias, criterion=criterion)
-    assert (sums.correct, sums.weight, sums.counted) == expected[1:]
+    assert (sums.correct, sums.total_weight, sums.counted) == expected[1:]
     assert sums.loss == pytest.approx(expected.loss)

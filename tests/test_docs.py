@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {
-    "python": ["fastsoftmax/_numpy.py", "fastsoftmax/_numba_kernels.py"],
+    "python": ["fastsoftmax/backends/numpy.py", "fastsoftmax/backends/numba/kernels.py"],
     "c": [f"csrc/{name}.h" for name in ("forward", "softmax", "backward", "update")],
 }
 

@@ -174,7 +174,7 @@ def test_as_without_them(backend, case):
     if case.target.ndim == 2:
         weights = np.ones(len(case.x)) if case.sample_weight is None else case.sample_weight
         extra = weights[case.nothing].sum()
-    assert sums.weight == pytest.approx(true_sums.weight + extra, rel=1e-6)
+    assert sums.total_weight == pytest.approx(true_sums.total_weight + extra, rel=1e-6)
 
 
 def test_train_step_as_without_them(backend, case):
@@ -182,7 +182,7 @@ def test_train_step_as_without_them(backend, case):
     without = case.kept()
     true_sums, *true_trained = train_epoch(backend, without, None, len(without.x))
     assert (sums.correct, sums.counted) == (true_sums.correct, true_sums.counted)
-    if sums.weight == pytest.approx(true_sums.weight):
+    if sums.total_weight == pytest.approx(true_sums.total_weight):
         for ours, true in zip(trained, true_trained, strict=True):
             np.testing.assert_allclose(ours, true, atol=4e-6 * np.abs(true).max(), rtol=0)
     assert all(np.isfinite(array).all() for array in trained)

@@ -216,7 +216,7 @@ def test_values(backend, answers, assert_as_good):
     assert isinstance(sums, Sums)
     assert sums.loss == pytest.approx(loss, rel=1e-12)
     assert (sums.correct, sums.counted) == (truth["sums"].correct, truth["sums"].counted)
-    assert sums.weight == pytest.approx(truth["sums"].weight, rel=1e-6)
+    assert sums.total_weight == pytest.approx(truth["sums"].total_weight, rel=1e-6)
     assert [type(value) for value in (sums.correct, sums.counted)] == [int, int]
 
 
@@ -297,7 +297,7 @@ def test_train_step_is_its_parts(backend, weighed, momentum):
         sums = backend.train_step(x, target, *fused, **weighed.keywords)
         loss, *gradients = backend.loss_and_grad(x, target, *parts[:2], **weighed.keywords)
         weight, bias, sgd, velocity = parts
-        backend.sgd_update(weight, bias, *gradients, sums.weight or 1, sgd, velocity)
+        backend.sgd_update(weight, bias, *gradients, sums.total_weight or 1, sgd, velocity)
         assert sums.loss == loss
         assert bits(*fused) == bits(*parts)
         assert sums[1::2] == before[1::2]
@@ -399,7 +399,7 @@ def test_a_batch_of_weight_0(backend, make_problem, shape, momentum):
     new = problem.parameters()
     velocity = Velocity.of(*new) if momentum else None
     sums = backend.train_epoch(x, target, np.arange(50), 50, *new, sgd, velocity, **keywords)
-    assert (sums.loss, sums.weight, sums.counted) == (0, 0, 0)
+    assert (sums.loss, sums.total_weight, sums.counted) == (0, 0, 0)
     assert np.array_equal(new[0], weight) and np.array_equal(new[1], bias)
     backend.train_epoch(x, target, None, 50, *new, sgd, velocity, **keywords)
     assert np.isfinite(new[0]).all() and not np.array_equal(new[0], weight)
@@ -473,13 +473,13 @@ def test_the_first_largest_probability_is_the_target(backend):
         [[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0], [0.2, 0.2, 0.4, 0.2], [0.25] * 4], np.float32
     )
     sums = backend.evaluate(x, probabilities, weight, bias)
-    assert (sums.correct, sums.weight, sums.counted) == (2, 4, 4)
+    assert (sums.correct, sums.total_weight, sums.counted) == (2, 4, 4)
     # probabilities are not ignored, and their weight is not that of their class
     criterion = CrossEntropy(np.array([5, 5, 5, 5]), ignore_index=0)
     sums = backend.evaluate(
         x, probabilities, weight, bias, criterion=criterion, sample_weight=[1, 2, 3, 4]
     )
-    assert (sums.correct, sums.weight, sums.counted) == (2, 10, 4)
+    assert (sums.correct, sums.total_weight, sums.counted) == (2, 10, 4)
 
 
 def test_a_class_can_be_ignored(backend, make_problem):

@@ -193,7 +193,7 @@ def test_compilation_is_silent_elsewhere(run_python, tmp_path):
 
 # ---- the cache of what was compiled ----
 
-INDEX, CODE = "_numba_kernels.update-*.nbi", "_numba_kernels.update-*.1.nbc"
+INDEX, CODE = "kernels.update-*.nbi", "kernels.update-*.1.nbc"
 MISS = "compiling the Numba kernels, as their cache cannot be used: "
 
 

@@ -527,7 +527,7 @@ def test_more_threads_than_cores_or_chunks(n_rows, backend, make_problem):
 
 # ---- the instruction set of a process ----
 
-SAY_ISA = "from fastsoftmax import _cython; print(_cython.selected_isa())"
+SAY_ISA = "from fastsoftmax.backends import cython as _cython; print(_cython.selected_isa())"
 
 
 @pytest.mark.parametrize("name", _cython.built_isas())
