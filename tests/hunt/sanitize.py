@@ -22,9 +22,37 @@ OUT = ROOT / "out" / "hunt"
 TESTS = ROOT / "tests"
 # Of two processes, about as long as each other; NumPy's own backend is not what is looked at, and
 # the largest shape takes half of the time
-QUICK = (["test_contract.py"], ["test_kernels.py", "test_exp_log.py"])
+QUICK = (
+    [
+        "backends/test_same_bits.py",
+        "backends/test_refused_calls.py",
+        "backends/test_accepted_calls.py",
+    ],
+    [
+        *(
+            "backends/test_values.py",
+            "backends/test_values_by_hand.py",
+            "backends/test_exp_log.py",
+        ),
+        *("backends/test_nan_and_infinity.py", "backends/test_row_layouts.py"),
+        "backends/test_epoch_orders.py",
+    ],
+)
 QUICK_TESTS, ALL_TESTS = "not numpy and not 1100", "not numpy"
-MORE = (["test_threads.py", "test_sgd.py"], ["test_linear.py", "test_loss_options.py"])
+MORE = (
+    [
+        *("threads/test_number_of_threads.py", "threads/test_quota.py", "threads/test_forks.py"),
+        *("threads/test_python_threads.py", "threads/test_threadpoolctl.py"),
+        *("threads/test_workers.py", "backends/test_isa.py"),
+        *("functions/test_sgd_step.py", "functions/test_sgd.py", "functions/test_refused_sgd.py"),
+    ],
+    [
+        *("functions/test_linear_cross_entropy.py", "functions/test_losses_of_pytorch.py"),
+        *("functions/test_arrays_of_losses.py", "functions/test_refused_losses.py"),
+        *("backends/test_loss_options.py", "backends/test_loss_options_bits.py"),
+        "backends/test_loss_options_edges.py",
+    ],
+)
 
 # (file, what is there, what is planted, what must be reported)
 CONTROLS = {
@@ -116,7 +144,7 @@ def control(file: str, there: str, planted: str, report: str) -> None:
     assert text.count(there) == 1, f"{file} has no {there!r} any more: plant another fault"
     path.write_text(text.replace(there, planted))
     build()
-    process = start(TESTS / "test_contract.py", "-k", "cython")
+    process = start(TESTS / "backends" / "test_same_bits.py", "-k", "cython")
     output, _ = process.communicate()
     path.write_text(text)
     assert process.returncode != 0 and re.search(report, output), f"not reported: {planted}"

@@ -1,0 +1,60 @@
+"""Every backend has the functions of the contract: the same names, signatures and docstrings."""
+
+import pytest
+
+from fastsoftmax import backends
+from fastsoftmax.backends import Backend
+from helpers.backends import FUNCTIONS, parameters_of
+
+# How to choose among instruction sets is the C backend's alone
+ONLY_IN_CYTHON = {"borrow_threads", "built_isas", "select_isa", "selected_isa", "supported_isas"}
+
+
+def test_functions_of_the_protocol():
+    assert FUNCTIONS == [
+        "loss_and_grad",
+        "sgd_update",
+        "train_step",
+        "train_epoch",
+        "evaluate",
+        "predict_logits",
+        "softmax",
+        "log_softmax",
+    ]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_signatures(backend, function):
+    expected = parameters_of(getattr(Backend, function))
+    assert parameters_of(getattr(backend, function)) == expected
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_documented_in_one_place(backend, function):
+    """The docstring is the contract's: a backend repeats it or has none."""
+    contract = getattr(Backend, function).__doc__
+    assert contract
+    assert getattr(backend, function).__doc__ in (None, contract)
+
+
+def test_no_further_public_functions(backend):
+    public = {
+        name
+        for name, member in vars(backend).items()
+        if not name.startswith("_")
+        and callable(member)
+        and getattr(member, "__module__", None) == backend.__name__
+    }
+    assert public - (ONLY_IN_CYTHON if backend.name == "cython" else set()) == set(FUNCTIONS)
+
+
+def test_names(backend):
+    assert backend.name in backends.BACKENDS
+    assert backends.get_backend(backend.name) is backend
+    assert backend.name in backends.available_backends()
+
+
+def test_get_backend():
+    assert backends.get_backend() is backends.get_backend(backends.available_backends()[0])
+    with pytest.raises(ValueError, match=r"backend must be one of .*'numpy'.*, got 'fortran'"):
+        backends.get_backend("fortran")

@@ -1,0 +1,127 @@
+"""The Numba backend's threads: borrowed and given back, the same bits by every layer, Ctrl-C
+heard."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+from fastsoftmax.optim import SGDSettings, Velocity
+from helpers import make_problem
+
+if "numba" not in os.environ.get("FASTSOFTMAX_EXPECT_BACKENDS", "").split(","):
+    pytest.importorskip("numba")
+
+import numba
+
+from fastsoftmax.backends import numba as _numba
+from fastsoftmax.backends.numba import team as _numba_team
+
+# ---- ctrl-C ----
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_an_epoch_is_some_calls_between_which_ctrl_c_is_heard(monkeypatch, in_order):
+    problem = make_problem(200, 9, 4)
+    order = None if in_order else np.random.default_rng(0).permutation(200)
+    run, sgd, calls = _numba._run, SGDSettings(lr=0.1, momentum=0.9), []
+
+    def trained(rows):
+        weight, bias = problem.parameters()
+        velocity = Velocity.of(weight, bias)
+        sample_weight, sums = np.linspace(0.5, 2, 200), None
+        if order is None:
+            given = problem.x[:rows], problem.target[:rows], None
+            sample_weight = sample_weight[:rows]
+        else:
+            given = problem.x, problem.target, order[:rows]
+        try:
+            sums = _numba.train_epoch(
+                *given, 16, weight, bias, sgd, velocity, sample_weight=sample_weight
+            )
+        except KeyboardInterrupt:
+            pass
+        return sums, weight.tobytes(), bias.tobytes(), velocity.weight.tobytes(), velocity.started
+
+    def counted(*args):
+        calls.append(1)
+        return run(*args)
+
+    def interrupted(*args):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return counted(*args)
+
+    whole, two_calls = trained(200), trained(96)
+    monkeypatch.setattr(_numba, "_CALL", 3 * 16 * 36 + 1)  # three steps
+    monkeypatch.setattr(_numba, "_run", counted)
+    in_parts = trained(200)
+    assert len(calls) == 5 and in_parts[1:] == whole[1:]
+    assert in_parts[0].correct == whole[0].correct
+    assert in_parts[0].loss == pytest.approx(whole[0].loss, rel=1e-12)
+    calls.clear()
+    monkeypatch.setattr(_numba, "_run", interrupted)
+    assert trained(200) == (None, *two_calls[1:])
+
+
+# ---- threads ----
+
+
+def test_numbas_number_of_threads_is_restored():
+    problem = make_problem(200, 9, 4)
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        for num_threads in (1, 2, 1000):
+            _numba.loss_and_grad(*problem, num_threads=num_threads)
+            assert numba.get_num_threads() == 1
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_threads_of_a_context():
+    most = numba.config.NUMBA_NUM_THREADS
+    with _numba_team.threads(1) as n:
+        assert n == 1
+    with _numba_team.threads(10**6) as n:
+        assert n == numba.get_num_threads() == most
+        other = []
+        thread = threading.Thread(target=lambda: other.append(_numba_team.threads(2).__enter__()))
+        thread.start()
+        thread.join(30)
+        assert other == [1]  # the team is taken: alone, and at once
+    with _numba_team.threads(10**6) as n:
+        assert n == most
+
+
+def test_the_team_is_given_back_after_an_error():
+    with pytest.raises(ZeroDivisionError), _numba_team.threads(2):
+        1 / 0  # noqa: B018
+    with _numba_team.threads(2) as n:
+        assert n == min(2, numba.config.NUMBA_NUM_THREADS)
+
+
+SAY_LAYER_AND_BITS = """
+import hashlib
+import numpy as np
+from fastsoftmax.backends import numba as _numba
+from fastsoftmax.backends.numba import team as _numba_team
+rng = np.random.default_rng(0)
+x = rng.standard_normal((300, 65), np.float32)
+w = rng.standard_normal((10, 65), np.float32)
+grad = _numba.loss_and_grad(x, np.zeros(300, int), w, w[:, 0].copy(), num_threads=2)[1]
+print(_numba_team.layer(), hashlib.sha256(grad.tobytes()).hexdigest())
+"""
+
+
+def test_same_bits_by_every_threading_layer(run_python):
+    said = {}
+    for layer in ("omp", "tbb", "workqueue"):
+        result = run_python(SAY_LAYER_AND_BITS, NUMBA_THREADING_LAYER=layer)
+        if result.returncode == 0:
+            name, said[layer] = result.stdout.split()
+            assert name == layer
+        else:
+            assert "No threading layer could be loaded" in result.stderr
+    assert "workqueue" in said and len(set(said.values())) == 1
