@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from fastsoftmax import _build_info
-from fastsoftmax.backends import cython as _cython
+from fastsoftmax.backends import get_backend
 from fastsoftmax.optim import SGDSettings
 
 RECORD = Path(__file__).with_name("instructions.json")
@@ -44,11 +44,11 @@ def run(case: str) -> None:
     weight = rng.standard_normal((n_classes, n_features), np.float32)
     bias = np.zeros(n_classes, np.float32)
     if case == "softmax":
-        _cython.softmax(np.ascontiguousarray(x * weight[:, 0]), num_threads=1)
+        get_backend("cython").softmax(np.ascontiguousarray(x * weight[:, 0]), num_threads=1)
     elif case.startswith("evaluate"):
-        _cython.evaluate(x, target, weight, bias, scale=1 / 255, num_threads=1)
+        get_backend("cython").evaluate(x, target, weight, bias, scale=1 / 255, num_threads=1)
     else:
-        _cython.train_epoch(
+        get_backend("cython").train_epoch(
             x, target, None, 256, weight, bias, SGDSettings(lr=0.1), scale=1 / 255, num_threads=1
         )
 

@@ -1,13 +1,13 @@
-"""The one place that validates arguments of the kernels; labels are in `labels`.
+"""Checks of each argument of the kernels: every message that one of them can have.
 
-Every function returns what it was given in the form that the kernels take, or raises a
-``TypeError`` or ``ValueError`` that says what was got and what was expected. None copies the rows.
+A function returns what it was given in the form that the kernels take, or raises a ``TypeError``
+or ``ValueError`` that says what was got and what was expected. None copies the rows. `door` puts
+them together; labels are in `labels`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,12 @@ from .scalars import integer as integer
 from .scalars import positive_int as positive_int
 from .settings import CrossEntropy, SGDSettings
 
+try:
+    from . import _seen
+except ImportError:  # built without the extension
+    _seen = None  # type: ignore[assignment]
+seen = _seen  # asked first: it sees in 0.2 us that nothing is wrong
+
 FLOAT32 = (np.dtype(np.float32),)
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # what the NumPy oracle takes
 _UINT8 = np.dtype(np.uint8)
@@ -39,6 +45,8 @@ def rows(
     x: Any, n_features: int | None = None, *, floats: tuple[np.dtype[Any], ...] = FLOAT32
 ) -> Array:
     """`x` as (N, D) rows of `floats` or uint8: trailing dimensions are flattened, not copied."""
+    if seen and n_features is not None and seen.rows(x, n_features):
+        return x  # type: ignore[no-any-return]
     given, x = x, as_array("x", x)
     if x.dtype not in floats and x.dtype != _UINT8:
         raise wrong_rows("x", _names((*floats, _UINT8)), x, given)
@@ -63,6 +71,8 @@ def parameters(
     writeable: bool = False,
 ) -> tuple[Array, Array]:
     """A (K, D) `weight` and a (K,) `bias`, K >= 2, D >= 1, or arrays of just their `shape`."""
+    if seen and shape is None and seen.parameters(weight, bias, writeable):
+        return weight, bias
     weight = _parameter(names[0], weight, 2, floats, writeable)
     bias = _parameter(names[1], bias, 1, floats, writeable)
     n_classes, n_features = weight.shape
@@ -125,6 +135,10 @@ def _targets(
     target: Any, n_rows: int, n_classes: int, ignore_index: int | None
 ) -> tuple[npt.NDArray[np.int32], bool]:
     """The same, and whether any is ignored."""
+    if seen and (ignore_index is None or ignore_index < 0):
+        classes = seen.classes(target, n_rows, n_classes)
+        if classes is not None:
+            return classes, False
     target = as_array("target", target)
     if target.dtype.kind not in "iu":
         raise TypeError(
@@ -145,7 +159,7 @@ def _targets(
             f"target[{first}] is {target[first]}, expected 0 <= target < {n_classes} (n_classes)"
             f"{or_ignored}"
         )
-    classes: npt.NDArray[np.int32] = target.astype(np.int32)
+    classes = target.astype(np.int32)
     classes[ignored] = -1  # which an unsigned type could not hold
     return classes, bool(ignored.any())
 
@@ -185,11 +199,15 @@ def weights(name: str, value: Any, n: int, of: str) -> Array:
     return array
 
 
-def loss_terms(
-    target: Any, criterion: CrossEntropy | None, sample_weight: Any, x: Array, weight: Array
+def loss(
+    target: Any,
+    criterion: CrossEntropy | None,
+    sample_weight: Any,
+    n_rows: int,
+    n_classes: int,
+    dtype: np.dtype[Any],
 ) -> Loss:
-    """`target`, integers (N,) or probabilities (N, K), and what weighs it, for checked arrays."""
-    n_rows, n_classes, dtype = x.shape[0], weight.shape[0], weight.dtype
+    """`target`, integers (N,) or probabilities (N, K), and what weighs it, as `dtype`."""
     if criterion is not None and not isinstance(criterion, CrossEntropy):
         raise TypeError(f"criterion must be a CrossEntropy, got {type(criterion).__name__}")
     target = as_array("target", target)
@@ -211,22 +229,24 @@ def loss_terms(
         if class_weight is not None:
             _weight_of_each_class("class_weight", class_weight, n_classes)
             class_weight = np.ascontiguousarray(class_weight, dtype)
-    exponent = 0
-    if sample_weight is not None:
-        sample_weight = float_vector("sample_weight", sample_weight, n_rows, "rows")
-        exponent, counts = _heaviest(target, class_weight, smoothing, sample_weight)
-        if exponent:
-            scaled = np.ldexp(sample_weight.astype(np.float64), -exponent)
-            sample_weight = np.where(counts, scaled, 0)
-        sample_weight = np.ascontiguousarray(sample_weight, dtype)
-    plain = (
-        probabilities is None
-        and class_weight is None
-        and sample_weight is None
-        and smoothing == 0
-        and not any_ignored
+    plain = probabilities is None and class_weight is None and smoothing == 0 and not any_ignored
+    of_rows = Loss(target, probabilities, class_weight, None, smoothing, plain)
+    if sample_weight is None:
+        return of_rows
+    sample_weight = float_vector("sample_weight", sample_weight, n_rows, "rows")
+    return with_sample_weight(of_rows, sample_weight, dtype)
+
+
+def with_sample_weight(loss: Loss, sample_weight: Array, dtype: np.dtype[Any]) -> Loss:
+    """A checked loss of which each row is weighed, by finite floats (N,)."""
+    exponent, counts = _heaviest(
+        loss.target, loss.class_weight, loss.label_smoothing, sample_weight
     )
-    return Loss(target, probabilities, class_weight, sample_weight, smoothing, plain, exponent)
+    if exponent:
+        scaled = np.ldexp(sample_weight.astype(np.float64), -exponent)
+        sample_weight = np.where(counts, scaled, 0)
+    sample_weight = np.ascontiguousarray(sample_weight, dtype)
+    return loss._replace(sample_weight=sample_weight, plain=False, exponent=exponent)
 
 
 def _heaviest(
@@ -250,75 +270,6 @@ def _heaviest(
         )
     as_they_are = most == 0 or ORDINARY[0] <= most <= ORDINARY[1]
     return 0 if as_they_are else math.frexp(most)[1], counts
-
-
-def no_overlap(written: Mapping[str, Array | None], read: Mapping[str, Array | None]) -> None:
-    """Refuses arrays that are written to and share memory, with one another or with others.
-
-    They are contiguous, so that their bounds tell.
-    """
-    others = {name: array for name, array in {**written, **read}.items() if array is not None}
-    for name in [name for name in written if name in others]:
-        array = others.pop(name)
-        for other, its in others.items():
-            if np.may_share_memory(array, its):
-                raise ValueError(
-                    f"{name} shares memory with {other}, and is written to; give a copy of one"
-                )
-
-
-def no_overlap_in_training(
-    x: Array,
-    terms: Loss | Array,
-    order: Array | None,
-    weight: Array,
-    bias: Array,
-    moments: tuple[Array, Array, bool] | None,
-) -> None:
-    """The same of what a step updates, and what it reads; terms may be the targets alone."""
-    no_overlap(_updated(weight, bias, moments), {"x": x, "order": order, **_read(terms)})
-
-
-def no_overlap_in_update(
-    weight: Array,
-    bias: Array,
-    grad_weight: Array,
-    grad_bias: Array,
-    moments: tuple[Array, Array, bool] | None,
-) -> None:
-    """The same of parameters and their gradients."""
-    no_overlap(
-        _updated(weight, bias, moments), {"grad_weight": grad_weight, "grad_bias": grad_bias}
-    )
-
-
-def no_overlap_with_result(
-    name: str,
-    result: Array | None,
-    x: Array,
-    terms: Loss | Array,
-    weight: Array,
-    bias: Array,
-) -> None:
-    """The same of an array that results go to."""
-    if result is not None:
-        no_overlap({name: result}, {"x": x, "weight": weight, "bias": bias, **_read(terms)})
-
-
-def _updated(
-    weight: Array, bias: Array, moments: tuple[Array, Array, bool] | None
-) -> dict[str, Array | None]:
-    updated: dict[str, Array | None] = {"weight": weight, "bias": bias}
-    if moments is not None:
-        updated |= {"velocity.weight": moments[0], "velocity.bias": moments[1]}
-    return updated
-
-
-def _read(terms: Loss | Array) -> dict[str, Array | None]:
-    if isinstance(terms, np.ndarray):
-        return {"target": terms}
-    target = terms.probabilities if terms.target is None else terms.target
-    return {"target": target, "sample_weight": terms.sample_weight}
 
 
 def output(name: str, array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
@@ -359,11 +310,6 @@ def total_weight(value: Any) -> float:
 def default_scale(dtype: np.dtype[Any]) -> float:
     """What a feature is multiplied by where nothing is said: uint8 rows are pixels."""
     return 1 / 255 if dtype == _UINT8 else 1.0
-
-
-def row_scale(scale: Any) -> float:
-    """`scale`, by which each feature is multiplied, as a finite float."""
-    return finite("scale", scale)
 
 
 def not_empty(n_rows: int, name: str = "x") -> None:

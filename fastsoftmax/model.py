@@ -161,7 +161,7 @@ class LinearClassifier:
         elif name == "class_names":
             value = None if value is None else _checked_names(value, self.n_classes)
         elif name == "scale":
-            value = checks.row_scale(value)
+            value = checks.finite("scale", value)
         elif name == "settings":
             if not isinstance(value, (Mapping, type(None))):
                 raise TypeError(f"settings must be a mapping, got {type(value).__name__}")

@@ -1,4 +1,9 @@
-"""The nouns that all floors speak of: what a call works on, checked, and what it adds up."""
+"""The nouns that all floors speak of, once their arguments are checked.
+
+``Rows, Loss, Params, StepSettings`` are what a call works on, and ``Sums`` is what it adds up. All
+backends have them, and so has csrc/. The letters of every shape: N rows of data, B rows of a
+batch, D features, K classes.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +16,48 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrays import Array
+from .settings import StepSettings as StepSettings
 
-__all__ = ["Loss", "Sums", "Velocity"]
+__all__ = ["Loss", "Params", "Rows", "StepSettings", "Sums", "Velocity", "mean"]
+
+
+class Rows(NamedTuple):
+    """Rows of features, and the order in which they are taken."""
+
+    x: Array  # (N, D), C-contiguous: float32 or uint8, for the NumPy backend float64, too
+    scale: float  # a feature is scale * x
+    order: npt.NDArray[np.int64] | None = None  # (M,) of [0, N), or None: as they come
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows are taken."""
+        return len(self.x if self.order is None else self.order)
+
+    def between(self, begin: int, end: int) -> Rows:
+        """The rows at these positions of the order."""
+        if self.order is None:
+            return self._replace(x=self.x[begin:end])
+        return self._replace(order=self.order[begin:end])
 
 
 class Loss(NamedTuple):
-    """Checked targets and what weighs them, as the kernels take them."""
+    """The targets of N rows, and what weighs them."""
 
     target: npt.NDArray[np.int32] | None  # (N,), -1 where the row is ignored
-    probabilities: Array | None  # (N, K), instead of target
+    probabilities: Array | None  # (N, K), in the place of target
     class_weight: Array | None  # (K,)
     sample_weight: Array | None  # (N,)
     label_smoothing: float
     plain: bool  # nothing but targets in [0, K)
     exponent: int = 0  # sample_weight is divided by 2**exponent, lest float32 overflow
 
+    @classmethod
+    def of_classes(cls, target: npt.NDArray[np.int32]) -> Loss:
+        """That of targets in [0, K), which nothing weighs or smooths."""
+        return cls(target, None, None, None, 0.0, True)
+
     def take(self, rows: Any) -> Loss:
-        """Those of some rows."""
+        """That of some rows."""
         target, probabilities, class_weight, sample_weight, smoothing, plain, exponent = self
         return Loss(
             None if target is None else target[rows],
@@ -56,6 +86,12 @@ class Loss(NamedTuple):
             return len(self.target)
         return float(self.row_weights().sum(dtype=np.float64))
 
+    def any_kept(self) -> bool:
+        """Whether there is a row that is not ignored."""
+        if self.target is None:
+            return self.probabilities is not None and len(self.probabilities) > 0
+        return len(self.target) > 0 if self.plain else bool((self.target >= 0).any())
+
     def unscaled(self, sums: Sums) -> Sums:
         """The sums of the weights as they were given."""
         if not self.exponent:
@@ -72,6 +108,15 @@ class Loss(NamedTuple):
                 for array in results:
                     if array is not None:
                         np.ldexp(array, self.exponent, out=array)
+
+
+class Params(NamedTuple):
+    """The parameters, and with momentum their velocities."""
+
+    weight: Array  # (K, D)
+    bias: Array  # (K,)
+    velocity_weight: Array | None = None  # (K, D)
+    velocity_bias: Array | None = None  # (K,)
 
 
 class Sums(NamedTuple):
@@ -91,10 +136,19 @@ class Sums(NamedTuple):
         )
 
     @property
+    def mean_loss(self) -> float:
+        return mean(self.loss, self.total_weight)
+
+    @property
     def weight(self) -> float:
         """The old name of total_weight."""
         warnings.warn("Sums.weight is now Sums.total_weight", DeprecationWarning, stacklevel=2)
         return self.total_weight
+
+
+def mean(loss: float, total_weight: float) -> float:
+    """``loss / total_weight`` as IEEE 754 has it: NaN for 0 / 0."""
+    return loss / total_weight if total_weight else loss * math.inf
 
 
 @dataclass

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy.typing as npt
 
 from . import arrays, scalars
 
-__all__ = ["CrossEntropy", "SGDSettings"]
+__all__ = ["CrossEntropy", "SGDSettings", "StepSettings"]
+
+
+class StepSettings(NamedTuple):
+    """The numbers of one update, as the kernels take them."""
+
+    lr: float
+    momentum: float
+    dampening: float
+    nesterov: bool
+    weight_decay: float
+    bias_weight_decay: float
+    first_step: bool  # the velocity becomes the gradient, undamped
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,15 @@ class SGDSettings:
                 "nesterov needs momentum > 0 and dampening == 0, got "
                 f"momentum={self.momentum!r}, dampening={self.dampening!r}"
             )
+        numbers = self.lr, self.momentum, self.dampening, self.nesterov, self.weight_decay
+        bias_weight_decay = self.weight_decay if self.decay_bias else 0.0
+        steps = [StepSettings(*numbers, bias_weight_decay, first) for first in (False, True)]
+        keep("_steps", steps)
+
+    def of_step(self, first_step: bool) -> StepSettings:
+        """As the kernels take them; at the `first_step` there is no velocity yet."""
+        steps: list[StepSettings] = self._steps  # type: ignore[attr-defined]
+        return steps[first_step]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,3 +154,8 @@ class CrossEntropy:
             )
         keep("label_smoothing", smoothing)
         keep("ignore_index", scalars.integer("ignore_index", self.ignore_index))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it leaves classes alone, and ignores none of them."""
+        return self.class_weight is None and self.label_smoothing == 0 and self.ignore_index < 0

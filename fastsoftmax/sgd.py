@@ -9,10 +9,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from . import checks, scalars
+from . import checks, door, scalars
 from .checks import FLOAT32, FLOATS, Array
-from .functional.cross_entropy import mean
-from .functional.softmax import backend_for
+from .functional.reduction import backend_for
 from .labels import check_index
 from .problem import Velocity
 from .settings import CrossEntropy, SGDSettings
@@ -158,7 +157,7 @@ def _step(
         scale=checks.default_scale(x.dtype) if scale is None else scale,
         num_threads=num_threads,
     )
-    return mean(sums.loss, sums.total_weight)
+    return sums.mean_loss
 
 
 class SGD:
@@ -231,7 +230,7 @@ class SGD:
     ) -> None:
         self._settings = SGDSettings(lr, momentum, dampening, nesterov, weight_decay, decay_bias)
         self.weight, self.bias = checks.parameters(weight, bias, floats=FLOATS, writeable=True)
-        checks.no_overlap({"weight": self.weight, "bias": self.bias}, {})
+        door.no_overlap({"weight": self.weight, "bias": self.bias}, {})
         self.velocity = Velocity.of(self.weight, self.bias) if self._settings.momentum else None
 
     @property

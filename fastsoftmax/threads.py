@@ -13,6 +13,7 @@ from time import monotonic
 __all__ = ["get_num_threads", "set_num_threads"]
 
 _WORK = 1 << 17  # multiply-adds, 2 us of one core
+SOFTMAX_WORK = 16  # multiply-adds that take as long as an exp
 _MOST = 1024  # as many as any backend would use, and an int in C
 _FRESH = 0.01  # seconds for which `threads_for` believes the default that it read
 _PROC = Path("/proc/self")

@@ -4,10 +4,12 @@ With x (B, D), weight (K, D), bias (K,), and of each row a coefficient c of ever
 onehot(target) where nothing weighs, smooths or ignores::
 
     logits = x @ weight.T + bias                              (B, K)
-    loss = sum(c * (log(sum(exp(logits))) - logits))
-    d logits = sum(c) * softmax(logits) - c                   (B, K)
+    p = softmax(logits), lse = log(sum(exp(logits)))
+    loss = sum(c * (lse - logits))
+    d logits = sum(c) * p - c                                 (B, K)
     d weight = (d logits).T @ x,  d bias = sum(d logits)      (K, D), (K,)
     d x = (d logits) @ weight                                 (B, D)
+    entropy = sum(c) * (lse - sum(p * logits))
 
 A row whose coefficients are all 0 counts for nothing, and is left out: it may be NaN.
 
@@ -17,18 +19,18 @@ the others are measured against. Its threads are those of the BLAS that NumPy wa
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import checks
-from ..checks import FLOATS, Array
-from ..problem import Loss, Sums, Velocity
+from ..arrays import Array
+from ..problem import Loss, Params, Rows, StepSettings, Sums
 from ..scalars import FLOAT32_TINY
-from ..settings import CrossEntropy, SGDSettings
-from ..threads import check_num_threads
+from .chunks import chunks_of
 
 name = "numpy"
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 # Rows whose float copy and logits are held at a time: no memory that grows with N
 _BLOCK_ROWS = 4096
@@ -36,8 +38,24 @@ _BLOCK_ROWS = 4096
 _NOTHING = Sums(0.0, 0, 0, 0)
 
 
-def _forward(x: Array, weight: Array, bias: Array, scale: float) -> tuple[Array, Array]:
+class _Forward(NamedTuple):
+    """A block of rows, B, of which M count."""
+
+    counts: Any  # which do, (B,), or all
+    x: Array  # (M, D), scaled
+    log_p: Array  # (M, K)
+    c: Array  # (M, K), coefficients
+    losses: Array  # (M,)
+    sums: Sums
+
+
+def _blocks(n_rows: int) -> list[slice]:
+    return [slice(begin, begin + _BLOCK_ROWS) for begin in range(0, n_rows, _BLOCK_ROWS)]
+
+
+def _logits(x: Array, scale: float, params: Params) -> tuple[Array, Array]:
     """Scaled float rows (B, D), and logits (B, K)."""
+    weight, bias, *_ = params
     x = x.astype(weight.dtype, copy=False)
     if scale != 1:
         x = x * weight.dtype.type(scale)
@@ -51,301 +69,184 @@ def _log_softmax(logits: Array) -> Array:
     return log_p
 
 
-def _coefficients(terms: Loss, n_classes: int, dtype: Any) -> Array:
+def _coefficients(loss: Loss, n_classes: int, dtype: Any) -> Array:
     """c (B, K), so that the loss of a row is ``-sum(c * log_p)``."""
-    if terms.probabilities is not None:
-        c = terms.probabilities
+    if loss.probabilities is not None:
+        c = loss.probabilities
     else:
-        assert terms.target is not None
-        c = (terms.target[:, None] == np.arange(n_classes)).astype(dtype)
-    if terms.label_smoothing:
-        c = (1 - terms.label_smoothing) * c + terms.label_smoothing / n_classes
-    if terms.class_weight is not None:
-        c = c * terms.class_weight
-    if terms.sample_weight is not None:
-        c = c * terms.sample_weight[:, None]
-    if terms.target is not None:
-        c[terms.target < 0] = 0
+        assert loss.target is not None
+        c = (loss.target[:, None] == np.arange(n_classes)).astype(dtype)
+    if loss.label_smoothing:
+        c = (1 - loss.label_smoothing) * c + loss.label_smoothing / n_classes
+    if loss.class_weight is not None:
+        c = c * loss.class_weight
+    if loss.sample_weight is not None:
+        c = c * loss.sample_weight[:, None]
+    if loss.target is not None:
+        c[loss.target < 0] = 0
     return c
 
 
-def _sums(logits: Array, losses: Array, terms: Loss, total_weight: float) -> Sums:
+def _times(c: Array, x: Array) -> Array:
+    """c * x, where 0 * infinity is 0: a class of coefficient 0 has no part."""
+    with np.errstate(invalid="ignore"):
+        return np.where(c == 0, 0, c * x)
+
+
+def _sums(logits: Array, losses: Array, loss: Loss, total_weight: float) -> Sums:
     """Of rows that count."""
-    target = terms.target
+    target = loss.target
     if target is None:
-        assert terms.probabilities is not None
-        target = terms.probabilities.argmax(axis=1)
+        assert loss.probabilities is not None
+        target = loss.probabilities.argmax(axis=1)
     correct = (logits.argmax(axis=1) == target) & ~np.isnan(losses)
-    loss = float(losses.sum(dtype=np.float64))
-    return Sums(loss, int(correct.sum()), total_weight, len(losses))
+    return Sums(float(losses.sum(dtype=np.float64)), int(correct.sum()), total_weight, len(losses))
 
 
-def _forward_loss(
-    x: Array, terms: Loss, weight: Array, bias: Array, scale: float
-) -> tuple[Any, Array, Array, Array, Array, Sums]:
-    """Which rows count, M of B; of these the scaled rows (M, D), log_p and c (M, K), and the loss
-    of each (M,); sums."""
-    c = _coefficients(terms, len(bias), weight.dtype)
+def _entropy(log_p: Array, c: Array) -> float:
+    p = np.exp(log_p)
+    of_row = -_times(p, log_p).sum(axis=1)
+    return float((c.sum(axis=1) * of_row).sum(dtype=np.float64))
+
+
+def _forward(x: Array, scale: float, loss: Loss, params: Params) -> _Forward:
+    c = _coefficients(loss, len(params.bias), params.weight.dtype)
     counts: Any = (c != 0).any(axis=1)
     if counts.all():
         counts = slice(None)  # no copy
     c = c[counts]
-    x, logits = _forward(x[counts], weight, bias, scale)
+    x, logits = _logits(x[counts], scale, params)
     log_p = _log_softmax(logits)
-    with np.errstate(invalid="ignore"):  # 0 * -inf, of a class that has no part in the loss
-        losses = -np.where(c == 0, 0, c * log_p).sum(axis=1)
-    sums = _sums(logits, losses, terms.take(counts), terms.total_weight())
-    return counts, x, log_p, c, losses, sums
-
-
-def _loss_and_grad(
-    x: Array,
-    terms: Loss,
-    weight: Array,
-    bias: Array,
-    scale: float,
-    grad_input: Array | None = None,
-) -> tuple[Sums, Array, Array]:
-    sums = _NOTHING
-    grad_weight, grad_bias = np.zeros_like(weight), np.zeros_like(bias)
-    for begin in range(0, len(x), _BLOCK_ROWS):
-        rows = slice(begin, begin + _BLOCK_ROWS)
-        counts, block, log_p, c, _, block_sums = _forward_loss(
-            x[rows], terms.take(rows), weight, bias, scale
-        )
-        residual = c.sum(axis=1, keepdims=True) * np.exp(log_p) - c
-        grad_weight += residual.T @ block
-        grad_bias += residual.sum(axis=0)
-        if grad_input is not None:
-            grad_input[rows] = 0
-            grad_input[rows][counts] = weight.dtype.type(scale) * (residual @ weight)
-        sums = sums.plus(block_sums)
-    return sums, grad_weight, grad_bias
+    losses = -_times(c, log_p).sum(axis=1)
+    sums = _sums(logits, losses, loss.take(counts), loss.total_weight())
+    return _Forward(counts, x, log_p, c, losses, sums)
 
 
 def _update(
-    w: Array, g: Array, v: Array | None, weight_decay: float, sgd: SGDSettings, first: bool
+    w: Array, g: Array, v: Array | None, weight_decay: float, settings: StepSettings
 ) -> None:
     if weight_decay:
         g = g + weight_decay * w
     if v is not None:
-        v[...] = g if first else sgd.momentum * v + (1 - sgd.dampening) * g
-        g = g + sgd.momentum * v if sgd.nesterov else v
-    w -= sgd.lr * g
+        momentum = settings.momentum
+        v[...] = g if settings.first_step else momentum * v + (1 - settings.dampening) * g
+        g = g + momentum * v if settings.nesterov else v
+    w -= settings.lr * g
 
 
-def _sgd_update(
-    weight: Array,
-    bias: Array,
-    grad_weight: Array,
-    grad_bias: Array,
-    total_weight: float,
-    sgd: SGDSettings,
-    velocity: Velocity | None,
-) -> None:
-    first = velocity is not None and not velocity.started
-    bias_decay = sgd.weight_decay if sgd.decay_bias else 0.0
-    v_weight, v_bias = (velocity.weight, velocity.bias) if velocity else (None, None)
-    _update(weight, grad_weight / total_weight, v_weight, sgd.weight_decay, sgd, first)
-    _update(bias, grad_bias / total_weight, v_bias, bias_decay, sgd, first)
-    if velocity is not None:
-        velocity.started = True
-
-
-# ---- the contract of backends.py ----
+# ---- the functions of Kernels ----
 
 
 def loss_and_grad(
-    x: Any,
-    target: Any,
-    weight: Array,
-    bias: Array,
+    rows: Rows,
+    loss: Loss,
+    params: Params,
+    num_threads: int,
     *,
-    criterion: CrossEntropy | None = None,
-    sample_weight: Any = None,
-    scale: float = 1.0,
-    num_threads: int | None = None,
     grad_scale: float = 1.0,
     grad_input: Array | None = None,
-) -> tuple[float, Array, Array]:
-    check_num_threads(num_threads)
-    weight, bias = checks.parameters(weight, bias, floats=FLOATS)
-    x = checks.rows(x, weight.shape[1], floats=FLOATS)
-    checks.not_empty(x.shape[0])
-    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
-    scale = checks.row_scale(scale)
-    grad_scale = checks.finite("grad_scale", grad_scale)
-    if grad_input is not None:
-        checks.output("grad_input", grad_input, x.shape, weight.dtype)
-    checks.no_overlap_with_result("grad_input", grad_input, x, terms, weight, bias)
-    sums, grad_weight, grad_bias = _loss_and_grad(x, terms, weight, bias, scale, grad_input)
-    terms.unscale(grad_weight, grad_bias, grad_input)
+    entropy: bool = False,
+) -> tuple[Sums, Array, Array, float]:
+    weight, bias, *_ = params
+    sums, total_entropy = _NOTHING, 0.0
+    grad_weight, grad_bias = np.zeros_like(weight), np.zeros_like(bias)
+    for block in _blocks(len(rows.x)):
+        forward = _forward(rows.x[block], rows.scale, loss.take(block), params)
+        c, log_p = forward.c, forward.log_p
+        residual = c.sum(axis=1, keepdims=True) * np.exp(log_p) - c
+        grad_weight += residual.T @ forward.x
+        grad_bias += residual.sum(axis=0)
+        if grad_input is not None:
+            grad_input[block] = 0
+            grad_input[block][forward.counts] = weight.dtype.type(rows.scale) * (residual @ weight)
+        sums = sums.plus(forward.sums)
+        if entropy:
+            total_entropy += _entropy(log_p, c)
     for gradient in (grad_weight, grad_bias, grad_input):
-        if gradient is not None:
+        if gradient is not None and grad_scale != 1:
             gradient *= weight.dtype.type(grad_scale)
-    return terms.unscaled(sums).loss, grad_weight, grad_bias
+    return sums, grad_weight, grad_bias, total_entropy
+
+
+def chunk_partials(
+    rows: Rows, loss: Loss, params: Params, num_threads: int
+) -> tuple[list[Sums], Array, Array]:
+    _, size = chunks_of(len(rows.x))
+    chunks = [slice(begin, begin + size) for begin in range(0, len(rows.x), size)]
+    parts = [
+        loss_and_grad(Rows(rows.x[chunk], rows.scale), loss.take(chunk), params, num_threads)
+        for chunk in chunks
+    ]
+    sums, weights, biases, _ = zip(*parts, strict=True)
+    return list(sums), np.stack(weights), np.stack(biases)
 
 
 def sgd_update(
-    weight: Array,
-    bias: Array,
+    params: Params,
     grad_weight: Array,
     grad_bias: Array,
     total_weight: float,
-    sgd: SGDSettings,
-    velocity: Velocity | None = None,
+    settings: StepSettings,
 ) -> None:
-    weight, bias = checks.parameters(weight, bias, floats=FLOATS, writeable=True)
-    grad_weight, grad_bias = checks.parameters(
-        grad_weight,
-        grad_bias,
-        names=("grad_weight", "grad_bias"),
-        shape=weight.shape,
-        floats=(weight.dtype,),
-    )
-    moments = checks.velocity_of(sgd, velocity, weight)
-    if moments is None:
-        velocity = None
-    total_weight = checks.total_weight(total_weight)
-    checks.no_overlap_in_update(weight, bias, grad_weight, grad_bias, moments)
-    _sgd_update(weight, bias, grad_weight, grad_bias, total_weight, sgd, velocity)
+    weight, bias, v_weight, v_bias = params
+    _update(weight, grad_weight / total_weight, v_weight, settings.weight_decay, settings)
+    _update(bias, grad_bias / total_weight, v_bias, settings.bias_weight_decay, settings)
 
 
-def train_step(
-    x: Any,
-    target: Any,
-    weight: Array,
-    bias: Array,
-    sgd: SGDSettings,
-    velocity: Velocity | None = None,
-    *,
-    criterion: CrossEntropy | None = None,
-    sample_weight: Any = None,
-    scale: float = 1.0,
-    num_threads: int | None = None,
-) -> Sums:
-    return _train(
-        x, target, None, None, weight, bias, sgd, velocity, criterion, sample_weight, scale,
-        num_threads,
-    )  # fmt: skip
-
-
-def train_epoch(
-    x: Any,
-    target: Any,
-    order: Any,
+def train(
+    rows: Rows,
+    loss: Loss,
+    params: Params,
+    settings: StepSettings,
     batch_size: int,
-    weight: Array,
-    bias: Array,
-    sgd: SGDSettings,
-    velocity: Velocity | None = None,
-    *,
-    criterion: CrossEntropy | None = None,
-    sample_weight: Any = None,
-    scale: float = 1.0,
-    num_threads: int | None = None,
-) -> Sums:
-    batch_size = checks.positive_int("batch_size", batch_size)
-    return _train(
-        x, target, order, batch_size, weight, bias, sgd, velocity, criterion, sample_weight, scale,
-        num_threads,
-    )  # fmt: skip
-
-
-def _train(
-    x: Any,
-    target: Any,
-    order: Any,
-    batch_size: int | None,
-    weight: Array,
-    bias: Array,
-    sgd: SGDSettings,
-    velocity: Velocity | None,
-    criterion: CrossEntropy | None,
-    sample_weight: Any,
-    scale: float,
-    num_threads: int | None,
-) -> Sums:
-    check_num_threads(num_threads)
-    weight, bias = checks.parameters(weight, bias, floats=FLOATS, writeable=True)
-    x = checks.rows(x, weight.shape[1], floats=FLOATS)
-    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
-    order = checks.row_order(order, x.shape[0])
-    n_rows = x.shape[0] if order is None else order.shape[0]
-    checks.not_empty(n_rows)
-    moments = checks.velocity_of(sgd, velocity, weight)
-    if moments is None:
-        velocity = None
-    scale = checks.row_scale(scale)
-    checks.no_overlap_in_training(x, terms, order, weight, bias, moments)
-    sums = _NOTHING
-    for begin in range(0, n_rows, batch_size or n_rows):
-        batch: Any = slice(begin, begin + (batch_size or n_rows))
-        if order is not None:
-            batch = order[batch]
-        batch_sums, grad_weight, grad_bias = _loss_and_grad(
-            x[batch], terms.take(batch), weight, bias, scale
-        )
-        # a batch of weight 0 has no gradient
-        total = batch_sums.total_weight if abs(batch_sums.total_weight) >= FLOAT32_TINY else 1
-        _sgd_update(weight, bias, grad_weight, grad_bias, total, sgd, velocity)
-        sums = sums.plus(batch_sums)
-    return terms.unscaled(sums)
+    num_threads: int,
+) -> tuple[Sums, BaseException | None]:
+    sums, any_step = _NOTHING, False
+    try:
+        for begin in range(0, rows.n_rows, batch_size):
+            batch: Any = slice(begin, begin + batch_size)
+            if rows.order is not None:
+                batch = rows.order[batch]
+            batch_sums, grad_weight, grad_bias, _ = loss_and_grad(
+                Rows(rows.x[batch], rows.scale), loss.take(batch), params, num_threads
+            )
+            # a batch of weight 0 has no gradient
+            total = batch_sums.total_weight
+            total = total if abs(total) >= FLOAT32_TINY else 1
+            sgd_update(params, grad_weight, grad_bias, total, settings)
+            settings, any_step = settings._replace(first_step=False), True
+            sums = sums.plus(batch_sums)
+    except BaseException as error:
+        if not any_step:
+            raise
+        return sums, error
+    return sums, None
 
 
 def evaluate(
-    x: Any,
-    target: Any,
-    weight: Array,
-    bias: Array,
-    *,
-    criterion: CrossEntropy | None = None,
-    sample_weight: Any = None,
-    scale: float = 1.0,
-    num_threads: int | None = None,
+    rows: Rows,
+    loss: Loss,
+    params: Params,
+    num_threads: int,
     losses: Array | None = None,
 ) -> Sums:
-    check_num_threads(num_threads)
-    weight, bias = checks.parameters(weight, bias, floats=FLOATS)
-    x = checks.rows(x, weight.shape[1], floats=FLOATS)
-    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
-    scale = checks.row_scale(scale)
-    if losses is not None:
-        checks.output("losses", losses, x.shape[:1], weight.dtype)
-    checks.no_overlap_with_result("losses", losses, x, terms, weight, bias)
     sums = _NOTHING
-    for begin in range(0, len(x), _BLOCK_ROWS):
-        rows = slice(begin, begin + _BLOCK_ROWS)
-        counts, *_, block_losses, block_sums = _forward_loss(
-            x[rows], terms.take(rows), weight, bias, scale
-        )
+    for block in _blocks(len(rows.x)):
+        forward = _forward(rows.x[block], rows.scale, loss.take(block), params)
         if losses is not None:
-            losses[rows] = 0
-            losses[rows][counts] = block_losses
-        sums = sums.plus(block_sums)
-    terms.unscale(losses)
-    return terms.unscaled(sums)
+            losses[block] = 0
+            losses[block][forward.counts] = forward.losses
+        sums = sums.plus(forward.sums)
+    return sums
 
 
-def predict_logits(
-    x: Any, weight: Array, bias: Array, *, scale: float = 1.0, num_threads: int | None = None
-) -> Array:
-    check_num_threads(num_threads)
-    weight, bias = checks.parameters(weight, bias, floats=FLOATS)
-    x = checks.rows(x, weight.shape[1], floats=FLOATS)
-    scale = checks.row_scale(scale)
-    logits = np.empty((x.shape[0], weight.shape[0]), weight.dtype)
-    for begin in range(0, len(x), _BLOCK_ROWS):
-        rows = slice(begin, begin + _BLOCK_ROWS)
-        logits[rows] = _forward(x[rows], weight, bias, scale)[1]
+def predict_logits(rows: Rows, params: Params, num_threads: int) -> Array:
+    logits = np.empty((len(rows.x), len(params.bias)), params.weight.dtype)
+    for block in _blocks(len(rows.x)):
+        logits[block] = _logits(rows.x[block], rows.scale, params)[1]
     return logits
 
 
-def softmax(logits: Array, *, num_threads: int | None = None) -> Array:
-    check_num_threads(num_threads)
-    return np.exp(_log_softmax(checks.logits_matrix(logits, floats=FLOATS)))
-
-
-def log_softmax(logits: Array, *, num_threads: int | None = None) -> Array:
-    check_num_threads(num_threads)
-    return _log_softmax(checks.logits_matrix(logits, floats=FLOATS))
+def softmax(logits: Array, log: bool, num_threads: int) -> Array:
+    log_p = _log_softmax(logits)
+    return log_p if log else np.exp(log_p)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from .. import checks, scalars
+from .. import checks
 from ..arrays import Array, as_array
 from ..labels import check_index
-from ..problem import Loss
+from ..problem import Loss, mean
 from ..settings import CrossEntropy
-from .softmax import backend_for, floats
+from ..threads import SOFTMAX_WORK, threads_for
+from .reduction import backend_for, check_no_index, check_reduction, floats, put
 
 __all__ = ["cross_entropy", "nll_loss"]
-
-REDUCTIONS = ("mean", "sum", "none")
 
 
 def cross_entropy(
@@ -96,10 +94,11 @@ def cross_entropy(
         target = _class_rows("target", target)[0]
     else:
         target = _flat_targets(target, losses_shape, or_else=f", or {np.shape(logits)}")
-    terms = _terms(z, target, weight, ignore_index, label_smoothing)
+    its_loss = _loss_of(z, target, weight, ignore_index, label_smoothing)
     out = _losses_out(reduction, out, losses_shape, z)
-    log_p = backend_for(z).log_softmax(z, num_threads=num_threads)
-    return _reduce(_losses(log_p, terms), terms, reduction, losses_shape, out)
+    threads = threads_for(num_threads, SOFTMAX_WORK * z.size)
+    log_p = backend_for(z).kernels.softmax(z, True, threads)
+    return _reduce(_losses(log_p, its_loss), its_loss, reduction, losses_shape, out)
 
 
 def nll_loss(
@@ -149,35 +148,9 @@ def nll_loss(
     check_index(log_probs=log_probs, target=target)
     log_p, losses_shape = _class_rows("log_probs", log_probs)
     target = _flat_targets(as_array("target", target), losses_shape)
-    terms = _terms(log_p, target, weight, ignore_index, 0.0)
+    its_loss = _loss_of(log_p, target, weight, ignore_index, 0.0)
     out = _losses_out(reduction, out, losses_shape, log_p)
-    return _reduce(_losses(log_p, terms), terms, reduction, losses_shape, out)
-
-
-# ---- shared with linear.py and sgd.py ----
-
-
-def check_no_index(ignore_index: int) -> None:
-    """Class probabilities have no index to ignore: PyTorch refuses one that could be a class."""
-    if scalars.integer("ignore_index", ignore_index) >= 0:
-        raise ValueError(
-            f"ignore_index must be negative where target is probabilities, got {ignore_index}"
-        )
-
-
-def check_reduction(reduction: str, out: Array | None) -> None:
-    if not isinstance(reduction, str) or reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {REDUCTIONS}, got {reduction!r}")
-    if out is not None and reduction != "none":
-        raise ValueError(f"out is for the losses of reduction='none', got {reduction!r}")
-
-
-def mean(loss: float, weight: float) -> float:
-    """``loss / weight`` as IEEE 754 has it: NaN for 0 / 0."""
-    return loss / weight if weight else loss * math.inf
-
-
-# ---- rows of classes, and their losses ----
+    return _reduce(_losses(log_p, its_loss), its_loss, reduction, losses_shape, out)
 
 
 def _class_rows(name: str, value: Any) -> tuple[Array, tuple[int, ...]]:
@@ -199,13 +172,13 @@ def _flat_targets(target: Array, shape: tuple[int, ...], or_else: str = "") -> A
     return target.reshape(-1)
 
 
-def _terms(
+def _loss_of(
     z: Array, target: Array, weight: Any, ignore_index: int, label_smoothing: float
 ) -> Loss:
     if weight is not None:
         weight = checks.class_weights("weight", weight, z.shape[1], z.dtype)
     criterion = CrossEntropy(weight, label_smoothing, ignore_index)
-    return checks.loss_terms(target, criterion, None, z, z.T)  # z.T: K classes, of that dtype
+    return checks.loss(target, criterion, None, len(z), z.shape[1], z.dtype)
 
 
 def _losses_out(
@@ -215,14 +188,14 @@ def _losses_out(
     return None if out is None else checks.output("out", out, shape, z.dtype)
 
 
-def _losses(log_p: Array, terms: Loss) -> Array:
+def _losses(log_p: Array, its_loss: Loss) -> Array:
     """Of each row of log_p (M, K), the loss (M,)."""
-    target, e, w = terms.target, terms.label_smoothing, terms.class_weight
+    target, e, w = its_loss.target, its_loss.label_smoothing, its_loss.class_weight
     losses = np.zeros(len(log_p), log_p.dtype)
     smooth: Any = e / log_p.shape[1]
     if target is None:
-        assert terms.probabilities is not None
-        smooth = (1 - e) * terms.probabilities + smooth
+        assert its_loss.probabilities is not None
+        smooth = (1 - e) * its_loss.probabilities + smooth
     else:
         rows = np.flatnonzero(target >= 0)
         of_target = log_p[rows, target[rows]]
@@ -243,12 +216,9 @@ def _times(c: Array, log_p: Array) -> Array:
 
 
 def _reduce(
-    losses: Array, terms: Loss, reduction: str, shape: tuple[int, ...], out: Array | None
+    losses: Array, its_loss: Loss, reduction: str, shape: tuple[int, ...], out: Array | None
 ) -> Any:
     if reduction == "none":
-        if out is None:
-            return losses.reshape(shape)[()]
-        out[...] = losses.reshape(shape)
-        return out
+        return put(losses.reshape(shape), out)
     loss = float(losses.sum(dtype=np.float64))
-    return loss if reduction == "sum" else mean(loss, terms.total_weight())
+    return loss if reduction == "sum" else mean(loss, its_loss.total_weight())

@@ -1,18 +1,28 @@
-"""linear_cross_entropy and its gradients: the public functions, and the K-dimensional loss."""
+"""Cross-entropy of a linear layer, and its gradients."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import checks, scalars
-from ..arrays import Array, as_array
-from . import fused
-from .cross_entropy import check_reduction, mean
-from .fused import LinearCrossEntropyGrad
+from ..arrays import Array
+from ..labels import check_index
+from ..problem import mean
+from .linear_problem import Problem
+from .reduction import check_reduction, put, row_factors
 
 __all__ = ["LinearCrossEntropyGrad", "linear_cross_entropy", "linear_cross_entropy_grad"]
+
+
+class LinearCrossEntropyGrad(NamedTuple):
+    """What `linear_cross_entropy_grad` returns."""
+
+    loss: Any  # as linear_cross_entropy returns it
+    grad_weight: Array  # as linear_weight
+    grad_bias: Array | None  # as linear_bias; None without it
+    grad_input: Array | None  # as input; None where it was not asked for
 
 
 def linear_cross_entropy(
@@ -89,14 +99,15 @@ def linear_cross_entropy(
     array([0.12692805, 0.        ], dtype=float32)
     """
     check_reduction(reduction, out)
-    ignore_index = None if ignore_index is None else scalars.integer("ignore_index", ignore_index)
-    linear_weight = as_array("linear_weight", linear_weight)
-    compute = fused.loss if linear_weight.ndim <= 2 else _k_dimensional
-    return compute(
-        input, linear_weight, target, linear_bias=linear_bias, reduction=reduction, out=out,
-        weight=weight, ignore_index=ignore_index, label_smoothing=label_smoothing,
-        num_threads=num_threads,
-    )  # fmt: skip
+    problem = Problem.of(
+        input, linear_weight, target, linear_bias, weight, ignore_index, label_smoothing
+    )
+    if out is not None:
+        checks.output("out", out, problem.shape, problem.dtype)
+    if reduction == "none":
+        return put(problem.losses(num_threads), out)
+    loss = problem.evaluate(num_threads)
+    return loss if reduction == "sum" else mean(loss, problem.total_weight())
 
 
 def linear_cross_entropy_grad(
@@ -155,123 +166,25 @@ def linear_cross_entropy_grad(
            [ 0.25, -0.25]], dtype=float32)
     """
     check_reduction(reduction, None)
-    ignore_index = None if ignore_index is None else scalars.integer("ignore_index", ignore_index)
     grad_input = scalars.boolean("grad_input", grad_input)
-    linear_weight = as_array("linear_weight", linear_weight)
-    compute = fused.gradients if linear_weight.ndim <= 2 else _k_dimensional_grad
-    return compute(
-        input, linear_weight, target, linear_bias=linear_bias, reduction=reduction,
-        grad_output=grad_output, grad_input=grad_input, weight=weight, ignore_index=ignore_index,
-        label_smoothing=label_smoothing, num_threads=num_threads,
-    )  # fmt: skip
-
-
-# ---- PyTorch's K-dimensional loss: one for each position in (d1, d2, ...) ----
-
-
-def _k_dimensional(
-    input: Any,
-    linear_weight: Any,
-    target: Any,
-    *,
-    linear_bias: Any,
-    reduction: str,
-    out: Array | None,
-    **options: Any,
-) -> Any:
-    x, w, target, b = _k_arguments(input, linear_weight, target, linear_bias)
-    shape, each, losses = _k_losses(x, w, reduction)
-    if out is not None:
-        checks.output("out", out, shape, x.dtype)
-    for p in np.ndindex(shape[1:]):
-        at = (..., *p)
-        losses[at] = fused.loss(
-            x, w[(slice(None), *p)], target[at], linear_bias=b[at], reduction=each, **options
-        )
-    if out is not None:
-        out[...] = losses
-        return out
-    return _k_reduce(losses, target, w, reduction, options)[0]
-
-
-def _k_dimensional_grad(
-    input: Any,
-    linear_weight: Any,
-    target: Any,
-    *,
-    linear_bias: Any,
-    reduction: str,
-    grad_output: Any,
-    grad_input: bool,
-    **options: Any,
-) -> LinearCrossEntropyGrad:
-    x, w, target, b = _k_arguments(input, linear_weight, target, linear_bias)
-    shape, each, losses = _k_losses(x, w, reduction)
-    factors, factor = fused.row_factors(grad_output, reduction, shape)
-    d_w, d_b = np.empty_like(w), np.empty_like(b)
-    d_x = np.zeros_like(x) if grad_input else None
-    for p in np.ndindex(shape[1:]):
-        at = (..., *p)
-        part = fused.gradients(
-            x,
-            w[(slice(None), *p)],
-            target[at],
-            linear_bias=b[at],
-            reduction=each,
-            grad_output=None if factors is None else factors.reshape(shape)[at],
-            grad_input=grad_input,
-            **options,
-        )
-        losses[at], d_w[(slice(None), *p)], d_b[at] = part.loss, part.grad_weight, part.grad_bias
-        if d_x is not None:
-            d_x += part.grad_input
-    loss, divisor = _k_reduce(losses, target, w, reduction, options)
-    fused.scale((d_w, d_b, d_x), factor, divisor, target, options["ignore_index"])
-    return LinearCrossEntropyGrad(loss, d_w, None if linear_bias is None else d_b, d_x)
-
-
-def _k_arguments(
-    input: Any, linear_weight: Array, target: Any, linear_bias: Any
-) -> tuple[Array, Array, Array, Array]:
-    """Arrays whose positions go together; of each one all else is checked."""
-    x, w, target = as_array("input", input), linear_weight, as_array("target", target)
-    if x.ndim != 2:
-        raise ValueError(
-            f"input must be (B, D) where linear_weight is {w.shape}, got shape {x.shape}"
-        )
-    shape, of_classes = (len(x), *w.shape[1:-1]), (len(x), *w.shape[:-1])
-    if target.shape not in (shape, of_classes):
-        raise ValueError(
-            f"target must have shape {shape}, or {of_classes} where it is probabilities, "
-            f"got {target.shape}"
-        )
-    b = (
-        np.zeros(w.shape[:-1], w.dtype)
-        if linear_bias is None
-        else as_array("linear_bias", linear_bias)
+    if grad_output is not None:
+        check_index(input=input, target=target, grad_output=grad_output)
+    problem = Problem.of(
+        input, linear_weight, target, linear_bias, weight, ignore_index, label_smoothing
     )
-    if b.shape != w.shape[:-1]:
-        raise ValueError(f"linear_bias must have shape {w.shape[:-1]}, got {b.shape}")
-    return x, w, target, b
-
-
-def _k_losses(x: Array, w: Array, reduction: str) -> tuple[tuple[int, ...], str, Array]:
-    """The shape of all losses, how those of a position are reduced, and room for that."""
-    shape = (len(x), *w.shape[1:-1])
+    factors, factor = row_factors(grad_output, reduction, problem.shape)
+    total_weight = problem.total_weight() if reduction == "mean" else 1.0
+    # where nothing has a part in the loss, gradients stay 0
+    divisor = total_weight if reduction == "mean" and problem.any_kept() else 1.0
+    loss, gradients = problem.gradients(num_threads, factors, factor, divisor, grad_input)
+    result: Any = loss
     if reduction == "none":
-        return shape, "none", np.empty(shape, x.dtype)
-    return shape, "sum", np.empty(shape[1:])
-
-
-def _k_reduce(
-    losses: Array, target: Array, w: Array, reduction: str, options: dict[str, Any]
-) -> tuple[Any, float]:
-    """The loss, and what gradients of the sum are divided by."""
-    if reduction == "none":
-        return losses, 1.0
-    loss = float(losses.sum())
-    if reduction == "sum":
-        return loss, 1.0
-    criterion = fused.criterion_of(w, options["weight"], options["ignore_index"], 0.0)
-    n, total = fused.kept_weight(target, criterion, len(w))
-    return mean(loss, total), total if n else 1.0
+        result = put(problem.losses(num_threads), None)
+    elif reduction == "mean":
+        result = mean(loss, total_weight)
+    return LinearCrossEntropyGrad(
+        result,
+        gradients.weight,
+        None if linear_bias is None else gradients.bias,
+        None if gradients.input is None else gradients.input.reshape(np.shape(input)),
+    )

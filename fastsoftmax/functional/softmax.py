@@ -1,4 +1,4 @@
-"""Softmax and its logarithm, and what all functions make of the dtypes that come in."""
+"""Softmax and its logarithm."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from ..arrays import Array, as_array
-from ..backends import Backend, get_backend
+from ..arrays import Array
+from ..threads import SOFTMAX_WORK, threads_for
+from .reduction import backend_for, floats, put
 
 __all__ = ["log_softmax", "softmax"]
 
@@ -89,28 +90,6 @@ def _over_last_axis(name: str, logits: Any, out: Array | None, num_threads: int 
     if out is not None:
         checks.output("out", out, z.shape, z.dtype)
     matrix = np.ascontiguousarray(z).reshape(-1, z.shape[-1])
-    result: Array = getattr(backend_for(z), name)(matrix, num_threads=num_threads)
-    result = result.reshape(z.shape)
-    if out is None:
-        return result
-    out[...] = result
-    return out
-
-
-def backend_for(array: Any) -> Backend:
-    """float64 is for the NumPy oracle, all else for the best there is, to take or to refuse."""
-    return get_backend("numpy" if getattr(array, "dtype", None) == np.float64 else "auto")
-
-
-def floats(name: str, value: Any) -> Array:
-    array = as_array(name, value)
-    if array.dtype == np.float32:
-        return array
-    if array.dtype.kind not in "biuf":
-        got = array.dtype if array.ndim else type(value).__name__
-        kind = "real" if array.dtype.kind == "c" else "numbers"
-        raise TypeError(
-            f"{name} must be {kind}, got {got}; np.asarray({name}, np.float64) makes numbers of "
-            f"what are some"
-        )
-    return array.astype(np.float64)
+    threads = threads_for(num_threads, SOFTMAX_WORK * matrix.size)
+    result = backend_for(z).kernels.softmax(matrix, name == "log_softmax", threads)
+    return put(result.reshape(z.shape), out)  # type: ignore[no-any-return]

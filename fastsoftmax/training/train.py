@@ -213,14 +213,18 @@ def train(
         sample_weight = checks.weights("sample_weight", sample_weight, len(x), "rows")
         sample_weight = sample_weight.astype(np.float64)
     criterion = CrossEntropy(class_weights(class_weight, model, target), label_smoothing)
-    terms = checks.loss_terms(target, criterion, sample_weight, x, model.weight)
+    terms = checks.loss(
+        target, criterion, sample_weight, len(x), len(model.weight), model.weight.dtype
+    )
     _check_row_weights(terms._replace(sample_weight=sample_weight).row_weights())
     if criterion.class_weight is not None:
         model.settings["class_weight"] = criterion.class_weight.tolist()
     if test is not None:
         test_x = checks.rows(test[0], x.shape[1])
         test_target = targets(model, test[1], ignore_index)
-        checks.loss_terms(test_target, CrossEntropy(), None, test_x, model.weight)
+        checks.loss(
+            test_target, CrossEntropy(), None, len(test_x), len(model.weight), model.weight.dtype
+        )
         checks.not_empty(int(np.count_nonzero(test_target >= 0)), "the validation data")
     velocity = Velocity.of(model.weight, model.bias) if sgd.momentum else None
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from fastsoftmax import checks
-from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.backends import get_backend
 from fastsoftmax.optim import SGDSettings
 from fastsoftmax.settings import CrossEntropy
 from helpers import make_problem
 from helpers.backends import FUNCTIONS, MOMENTUM, UPDATING, D, K, arguments, call, users
+
+_numpy = get_backend("numpy")
 
 
 @pytest.mark.parametrize("n", [2, 100, 128, 129, 200, 256, 300, 40_000, 70_000, 2**31])

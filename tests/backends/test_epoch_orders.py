@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.backends import get_backend
 from fastsoftmax.optim import SGDSettings
 from helpers import assert_as_good, make_problem
+
+_numpy = get_backend("numpy")
 
 
 def orders(n_rows):

@@ -6,8 +6,10 @@
 import numpy as np
 import pytest
 
-from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.backends import get_backend
 from fastsoftmax.optim import SGDSettings, Velocity
+
+_numpy = get_backend("numpy")
 
 # name: ((type of rows, options of torch.optim.SGD), losses)
 TRACES = {

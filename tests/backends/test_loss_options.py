@@ -12,10 +12,12 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.backends import get_backend
 from fastsoftmax.problem import Sums
 from helpers import assert_as_good, make_problem, shape_id
 from helpers.backends import COMBINATIONS, WEIGHED_SHAPES, weigh
+
+_numpy = get_backend("numpy")
 
 TOLERANCE = 1e-6
 GRADIENT_TOLERANCE = 2e-6

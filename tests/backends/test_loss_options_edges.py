@@ -4,12 +4,14 @@ ties."""
 import numpy as np
 import pytest
 
-from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.backends import get_backend
 from fastsoftmax.optim import SGDSettings, Velocity
 from fastsoftmax.problem import Sums
 from fastsoftmax.settings import CrossEntropy
 from helpers import make_problem, shape_id
 from helpers.backends import WEIGHED_SHAPES
+
+_numpy = get_backend("numpy")
 
 
 @pytest.fixture(params=WEIGHED_SHAPES, ids=shape_id)

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from fastsoftmax.backends import get_backend
 from fastsoftmax.optim import SGDSettings, Velocity
 from helpers import make_problem
 
@@ -37,7 +38,7 @@ def test_an_epoch_is_some_calls_between_which_ctrl_c_is_heard(monkeypatch, in_or
         else:
             given = problem.x, problem.target, order[:rows]
         try:
-            sums = _numba.train_epoch(
+            sums = get_backend("numba").train_epoch(
                 *given, 16, weight, bias, sgd, velocity, sample_weight=sample_weight
             )
         except KeyboardInterrupt:
@@ -74,7 +75,7 @@ def test_numbas_number_of_threads_is_restored():
     numba.set_num_threads(1)
     try:
         for num_threads in (1, 2, 1000):
-            _numba.loss_and_grad(*problem, num_threads=num_threads)
+            get_backend("numba").loss_and_grad(*problem, num_threads=num_threads)
             assert numba.get_num_threads() == 1
     finally:
         numba.set_num_threads(before)
@@ -105,12 +106,13 @@ def test_the_team_is_given_back_after_an_error():
 SAY_LAYER_AND_BITS = """
 import hashlib
 import numpy as np
-from fastsoftmax.backends import numba as _numba
+from fastsoftmax.backends import get_backend
 from fastsoftmax.backends.numba import team as _numba_team
 rng = np.random.default_rng(0)
 x = rng.standard_normal((300, 65), np.float32)
 w = rng.standard_normal((10, 65), np.float32)
-grad = _numba.loss_and_grad(x, np.zeros(300, int), w, w[:, 0].copy(), num_threads=2)[1]
+loss_and_grad = get_backend("numba").loss_and_grad
+grad = loss_and_grad(x, np.zeros(300, int), w, w[:, 0].copy(), num_threads=2)[1]
 print(_numba_team.layer(), hashlib.sha256(grad.tobytes()).hexdigest())
 """
 

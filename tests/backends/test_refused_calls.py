@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.backends import get_backend
 from fastsoftmax.optim import SGDSettings, Velocity
 from fastsoftmax.settings import CrossEntropy
 from helpers import read_only
 from helpers.backends import MOMENTUM, UPDATING, D, N, arguments, call, users
+
+_numpy = get_backend("numpy")
 
 
 def strided(array):

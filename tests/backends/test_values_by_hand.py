@@ -6,9 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.backends import get_backend
 from fastsoftmax.optim import SGDSettings
 from helpers import make_problem, shape_id
+
+_numpy = get_backend("numpy")
 
 # ---- known values ----
 

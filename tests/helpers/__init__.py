@@ -15,8 +15,9 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from fastsoftmax.backends import BACKENDS, available_backends
-from fastsoftmax.backends import numpy as _numpy
+from fastsoftmax.backends import BACKENDS, available_backends, get_backend
+
+_numpy = get_backend("numpy")
 
 try:
     from fastsoftmax.backends import cython as _cython

@@ -80,7 +80,7 @@ from fastsoftmax.backends import numba as _numba
 from fastsoftmax.optim import SGDSettings
 w, b = np.ones((2, 3), np.float32), np.ones(2, np.float32)
 for _ in range(2):
-    _numba.sgd_update(w, b, w.copy(), b.copy(), 1, SGDSettings(lr=0.25))
+    get_backend("numba").sgd_update(w, b, w.copy(), b.copy(), 1, SGDSettings(lr=0.25))
 assert w[0, 0] == 0.5625
 """
 

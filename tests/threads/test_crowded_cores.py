@@ -11,7 +11,6 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from fastsoftmax.backends import cython as _cython
 from fastsoftmax.backends import get_backend
 from fastsoftmax.optim import SGDSettings, Velocity
 from helpers import make_problem, need_backend
@@ -89,30 +88,30 @@ def calls(backend, problem, num_threads):
 @linux
 def test_a_call_ends_without_its_workers(shape, asleep):
     problem = make_problem(*shape)
-    expected = calls(_cython, problem, num_threads=1)
+    expected = calls(get_backend("cython"), problem, num_threads=1)
     before = other_threads()
     for _ in range(3):
-        assert calls(_cython, problem, num_threads=4) == expected
+        assert calls(get_backend("cython"), problem, num_threads=4) == expected
     workers = other_threads() - before or other_threads()
     if asleep:
         time.sleep(0.05)
     with stopped(workers):
         for _ in range(3):
-            assert calls(_cython, problem, num_threads=4) == expected
+            assert calls(get_backend("cython"), problem, num_threads=4) == expected
     for _ in range(3):  # they come back, and find no call that is over
-        assert calls(_cython, problem, num_threads=4) == expected
+        assert calls(get_backend("cython"), problem, num_threads=4) == expected
 
 
 @linux
 def test_one_of_three_workers_is_missing():
     problem = make_problem(700, 50, 10)
-    expected = calls(_cython, problem, num_threads=1)
+    expected = calls(get_backend("cython"), problem, num_threads=1)
     for _ in range(3):
-        calls(_cython, problem, num_threads=4)
+        calls(get_backend("cython"), problem, num_threads=4)
     for worker in sorted(other_threads())[-3:]:
         with stopped([worker]):
             for _ in range(20):
-                assert calls(_cython, problem, num_threads=4) == expected
+                assert calls(get_backend("cython"), problem, num_threads=4) == expected
 
 
 @pytest.fixture

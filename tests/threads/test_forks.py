@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fastsoftmax.backends import cython as _cython
+from fastsoftmax.backends import get_backend
 from helpers.threads import train
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.fork here")
@@ -51,11 +51,11 @@ def test_fork_after_use(backend, problem):
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_fork_of_a_fork(problem):
-    expected = train(_cython, problem)
+    expected = train(get_backend("cython"), problem)
 
     def child():
-        assert train(_cython, problem) == expected
-        return in_child(lambda: train(_cython, problem))
+        assert train(get_backend("cython"), problem) == expected
+        return in_child(lambda: train(get_backend("cython"), problem))
 
     assert in_child(child) == expected
 
@@ -63,15 +63,15 @@ def test_fork_of_a_fork(problem):
 @needs_fork
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_fork_while_another_thread_trains(problem):
-    expected = train(_cython, problem)
+    expected = train(get_backend("cython"), problem)
     stop = threading.Event()
 
     def keep_training():
         while not stop.is_set():
-            train(_cython, problem)
+            train(get_backend("cython"), problem)
 
     def child():
-        bits = train(_cython, problem)
+        bits = train(get_backend("cython"), problem)
         if sys.platform.startswith("linux"):  # a team of its own, whoever had the parent's
             assert len(os.listdir("/proc/self/task")) == 3
         return bits

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from fastsoftmax.backends import BACKENDS, available_backends, get_backend
-from fastsoftmax.backends import cython as _cython
 from fastsoftmax.optim import SGDSettings, Velocity
 from helpers import make_problem
 from helpers.threads import train
@@ -99,7 +98,7 @@ def test_a_velocity_that_is_replaced_meanwhile_stays_alive():
 
     def train():
         while not stop.is_set():
-            _cython.train_epoch(x, target, None, 256, weight, bias, sgd, velocity)
+            get_backend("cython").train_epoch(x, target, None, 256, weight, bias, sgd, velocity)
 
     thread = threading.Thread(target=train)
     thread.start()

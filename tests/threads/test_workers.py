@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastsoftmax.backends import cython as _cython
+from fastsoftmax.backends import get_backend
 from helpers import make_problem
 from helpers.threads import train
 
@@ -17,12 +17,13 @@ from fastsoftmax.backends import cython as _cython
 from fastsoftmax.optim import SGDSettings
 
 _cython._allow_threads_beyond_cores(True)
+step = fs.get_backend("cython").train_step
 
 def started(**keywords):
     before = len(os.listdir("/proc/self/task"))
     for _ in range(3):
         weight, bias = np.zeros((10, 784), np.float32), np.zeros(10, np.float32)
-        _cython.train_step(x, np.zeros(len(x), int), weight, bias, SGDSettings(lr=1), **keywords)
+        step(x, np.zeros(len(x), int), weight, bias, SGDSettings(lr=1), **keywords)
     return len(os.listdir("/proc/self/task")) - before
 
 x = np.zeros((1000, 784), np.float32)
@@ -73,7 +74,9 @@ def test_workers_round_as_the_caller_does(flush):
     bias[0] = 0  # so certain that the gradients of the others are subnormal
 
     def gradient(num_threads):
-        return _cython.loss_and_grad(x, target, weight, bias, num_threads=num_threads)[1]
+        return get_backend("cython").loss_and_grad(
+            x, target, weight, bias, num_threads=num_threads
+        )[1]
 
     gradient(2)
     if flush and not torch.set_flush_denormal(True):

@@ -16,15 +16,14 @@ import numpy as np
 from numba import config, types
 from numba.core import event
 
-from ... import checks
-from ...checks import Array
-from ...problem import Loss, Sums, Velocity
-from ...settings import CrossEntropy, SGDSettings
+from ...arrays import Array
+from ...problem import Loss, Params, Rows, StepSettings, Sums
 from ...terminal import has_terminal
-from ...threads import check_num_threads, threads_for
 from . import cache, kernels, team
 
 name = "numba"
+
+FLOATS = (np.dtype(np.float32),)
 
 _CALL = 1 << 30  # multiply-adds of the logits of one call that trains: some 0.05 s
 
@@ -41,7 +40,7 @@ def _array(dtype: Any, ndim: int, readonly: bool = False) -> Any:
     return types.Array(dtype, ndim, "C", readonly=readonly, aligned=False)
 
 
-FLOATS, MATRIX = _array(types.float32, 1), _array(types.float32, 2)
+VECTOR, MATRIX = _array(types.float32, 1), _array(types.float32, 2)
 GIVEN_FLOATS, GIVEN_MATRIX = _array(types.float32, 1, True), _array(types.float32, 2, True)
 TARGET, ORDER = _array(types.int32, 1, True), _array(types.int64, 1, True)
 TERMS = TARGET, GIVEN_MATRIX, GIVEN_FLOATS, GIVEN_FLOATS, types.float64, types.boolean
@@ -55,12 +54,12 @@ SETTINGS = types.NamedTuple(
 def _signature(driver: Callable[..., Any], row_type: str) -> tuple[Any, ...]:
     x = _array(getattr(types, row_type), 2, True)
     if driver is kernels.score:
-        return x, *TERMS, ORDER, types.float32, MATRIX, FLOATS, MATRIX, FLOATS, types.int64
+        return x, *TERMS, ORDER, types.float32, MATRIX, VECTOR, MATRIX, VECTOR, types.int64
     if driver is kernels.softmax:
         return x, types.boolean, MATRIX, types.int64
     return (
-        *(x, *TERMS, ORDER, types.float32, types.int64, MATRIX, FLOATS, MATRIX, FLOATS),
-        *(SETTINGS, types.boolean, MATRIX, FLOATS, MATRIX, SUMS, types.int64),
+        *(x, *TERMS, ORDER, types.float32, types.int64, MATRIX, VECTOR, MATRIX, VECTOR),
+        *(SETTINGS, types.boolean, MATRIX, VECTOR, MATRIX, SUMS, types.int64),
     )
 
 
@@ -115,7 +114,7 @@ def _compiled(driver: Callable[..., Any], row_type: str, parallel: bool) -> Call
 
 @functools.cache
 def _compiled_update() -> Callable[..., Any]:
-    parameters = FLOATS, GIVEN_FLOATS, FLOATS
+    parameters = VECTOR, GIVEN_FLOATS, VECTOR
     arguments = (*parameters, types.float64, types.float64, SETTINGS, types.boolean)
     function = getattr(kernels.update, "py_func", kernels.update)  # with the JIT disabled, itself
     return _compile(function, arguments, parallel=False)
@@ -165,245 +164,131 @@ def _train_driver(weight: Array) -> Callable[..., Any]:
     return kernels.train_by_tiles if large else kernels.train_by_rows
 
 
-def _settings(sgd: SGDSettings) -> kernels.Settings:
+def _settings(settings: StepSettings) -> kernels.Settings:
     return kernels.Settings(
-        float(sgd.lr),
-        float(sgd.momentum),
-        float(sgd.dampening),
-        bool(sgd.nesterov),
-        float(sgd.weight_decay),
-        float(sgd.weight_decay) if sgd.decay_bias else 0.0,
+        settings.lr,
+        settings.momentum,
+        settings.dampening,
+        settings.nesterov,
+        settings.weight_decay,
+        settings.bias_weight_decay,
     )
 
 
-# ---- the contract of backends.py ----
+_NO_UPDATE = kernels.Settings(0.0, 0.0, 0.0, False, 0.0, 0.0)
+
+
+# ---- the functions of Kernels ----
 
 
 def loss_and_grad(
-    x: Any,
-    target: Any,
-    weight: Array,
-    bias: Array,
+    rows: Rows,
+    loss: Loss,
+    params: Params,
+    num_threads: int,
     *,
-    criterion: CrossEntropy | None = None,
-    sample_weight: Any = None,
-    scale: float = 1.0,
-    num_threads: int | None = None,
     grad_scale: float = 1.0,
     grad_input: Array | None = None,
-) -> tuple[float, Array, Array]:
-    check_num_threads(num_threads)
-    weight, bias = checks.parameters(weight, bias)
-    x = checks.rows(x, weight.shape[1])
-    checks.not_empty(x.shape[0])
-    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
-    scale = checks.row_scale(scale)
-    grad_scale = checks.finite("grad_scale", grad_scale)
-    if grad_input is None:
-        grad_input = NO_MATRIX
-    else:
-        checks.output("grad_input", grad_input, x.shape, weight.dtype)
-    checks.no_overlap_with_result("grad_input", grad_input, x, terms, weight, bias)
-    threads = threads_for(num_threads, x.shape[0] * weight.size)
+    entropy: bool = False,
+) -> tuple[Sums, Array, Array, float]:
+    weight, bias, *_ = params
     grad_weight, grad_bias = np.empty_like(weight), np.empty_like(bias)
+    into = NO_MATRIX if grad_input is None else grad_input
     sums = np.zeros(5)
     _run(
-        *(_train_driver(weight), threads, x, *_terms(terms), NO_ORDER, scale, x.shape[0]),
-        *(*_only_read(weight, bias), NO_MATRIX, NO_VECTOR, _settings(SGDSettings(lr=0)), False),
-        *(grad_weight, grad_bias, grad_input, sums),
+        *(_train_driver(weight), num_threads, rows.x, *_terms(loss), NO_ORDER, rows.scale),
+        *(rows.n_rows, *_only_read(weight, bias), NO_MATRIX, NO_VECTOR, _NO_UPDATE, False),
+        *(grad_weight, grad_bias, into, sums),
     )
     if grad_scale != 1:
-        for gradient in (grad_weight, grad_bias, grad_input):
+        for gradient in (grad_weight, grad_bias, into):
             gradient *= np.float32(grad_scale)
-    terms.unscale(grad_weight, grad_bias, grad_input)
-    return terms.unscaled(_sums(sums)).loss, grad_weight, grad_bias
+    return _sums(sums), grad_weight, grad_bias, 0.0
 
 
 def sgd_update(
-    weight: Array,
-    bias: Array,
+    params: Params,
     grad_weight: Array,
     grad_bias: Array,
     total_weight: float,
-    sgd: SGDSettings,
-    velocity: Velocity | None = None,
+    settings: StepSettings,
 ) -> None:
-    weight, bias = checks.parameters(weight, bias, writeable=True)
-    grad_weight, grad_bias = checks.parameters(
-        grad_weight, grad_bias, names=("grad_weight", "grad_bias"), shape=weight.shape
-    )
-    moments = checks.velocity_of(sgd, velocity, weight)
-    total_weight = checks.total_weight(total_weight)
-    checks.no_overlap_in_update(weight, bias, grad_weight, grad_bias, moments)
-    v_weight, v_bias, started = moments or (NO_VECTOR, NO_VECTOR, True)
-    settings = _settings(sgd)
+    weight, bias, v_weight, v_bias = params
+    no_velocity = v_weight is None or v_bias is None
     for w, g, v, decay in (
-        (weight.reshape(-1), grad_weight.reshape(-1), v_weight.reshape(-1), sgd.weight_decay),
+        (weight, grad_weight, v_weight, settings.weight_decay),
         (bias, grad_bias, v_bias, settings.bias_weight_decay),
     ):
-        _compiled_update()(w, g, v, total_weight, decay, settings, not started)
-    if moments is not None and velocity is not None:
-        velocity.started = True
+        velocity = NO_VECTOR if no_velocity or v is None else v.reshape(-1)
+        first_step = settings.first_step and not no_velocity
+        _compiled_update()(
+            *(w.reshape(-1), g.reshape(-1), velocity, total_weight, decay),
+            *(_settings(settings), first_step),
+        )
 
 
-def train_step(
-    x: Any,
-    target: Any,
-    weight: Array,
-    bias: Array,
-    sgd: SGDSettings,
-    velocity: Velocity | None = None,
-    *,
-    criterion: CrossEntropy | None = None,
-    sample_weight: Any = None,
-    scale: float = 1.0,
-    num_threads: int | None = None,
-) -> Sums:
-    return _train(
-        x, target, None, None, weight, bias, sgd, velocity, criterion, sample_weight, scale,
-        num_threads,
-    )  # fmt: skip
-
-
-def train_epoch(
-    x: Any,
-    target: Any,
-    order: Any,
+def train(
+    rows: Rows,
+    loss: Loss,
+    params: Params,
+    settings: StepSettings,
     batch_size: int,
-    weight: Array,
-    bias: Array,
-    sgd: SGDSettings,
-    velocity: Velocity | None = None,
-    *,
-    criterion: CrossEntropy | None = None,
-    sample_weight: Any = None,
-    scale: float = 1.0,
-    num_threads: int | None = None,
-) -> Sums:
-    batch_size = checks.positive_int("batch_size", batch_size)
-    return _train(
-        x, target, order, batch_size, weight, bias, sgd, velocity, criterion, sample_weight, scale,
-        num_threads,
-    )  # fmt: skip
-
-
-def _train(
-    x: Any,
-    target: Any,
-    order: Any,
-    batch_size: int | None,
-    weight: Array,
-    bias: Array,
-    sgd: SGDSettings,
-    velocity: Velocity | None,
-    criterion: CrossEntropy | None,
-    sample_weight: Any,
-    scale: float,
-    num_threads: int | None,
-) -> Sums:
-    check_num_threads(num_threads)
-    weight, bias = checks.parameters(weight, bias, writeable=True)
-    x = checks.rows(x, weight.shape[1])
-    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
-    order = checks.row_order(order, x.shape[0])
-    n_rows = x.shape[0] if order is None else order.shape[0]
-    checks.not_empty(n_rows)
-    moments = checks.velocity_of(sgd, velocity, weight)
-    scale = checks.row_scale(scale)
-    checks.no_overlap_in_training(x, terms, order, weight, bias, moments)
-    v_weight, v_bias, started = moments or (NO_MATRIX, NO_VECTOR, True)
-    batch_size = min(batch_size or n_rows, n_rows)
-    threads = threads_for(num_threads, batch_size * weight.size)
+    num_threads: int,
+) -> tuple[Sums, BaseException | None]:
+    weight, bias, v_weight, v_bias = params
+    v_weight = NO_MATRIX if v_weight is None else v_weight
+    v_bias = NO_VECTOR if v_bias is None else v_bias
+    first_step = settings.first_step and len(v_bias) > 0
     # Some steps a call: within one, Ctrl-C is not heard.
     rows_a_call = batch_size * max(1, _CALL // (batch_size * weight.size))
     sums = np.zeros(5)  # and the number of steps
     try:
-        for begin in range(0, n_rows, rows_a_call):
-            rows = slice(begin, begin + rows_a_call)
-            if order is None:
-                of_call = x[rows], *_terms(terms.take(rows)), NO_ORDER
+        for begin in range(0, rows.n_rows, rows_a_call):
+            part = slice(begin, begin + rows_a_call)
+            if rows.order is None:
+                of_call = rows.x[part], *_terms(loss.take(part)), NO_ORDER
             else:
-                of_call = x, *_terms(terms), order[rows]
+                of_call = rows.x, *_terms(loss), rows.order[part]
             _run(
-                *(_train_driver(weight), threads, *of_call, scale, batch_size),
-                *(weight, bias, v_weight, v_bias, _settings(sgd)),
-                *(not started and begin == 0, NO_MATRIX, NO_VECTOR, NO_MATRIX, sums),
+                *(_train_driver(weight), num_threads, *of_call, rows.scale, batch_size),
+                *(weight, bias, v_weight, v_bias, _settings(settings)),
+                *(first_step and begin == 0, NO_MATRIX, NO_VECTOR, NO_MATRIX, sums),
             )
-    finally:
-        if moments is not None and velocity is not None and sums[4] > 0:
-            velocity.started = True
-    return terms.unscaled(_sums(sums))
+    except BaseException as error:
+        if sums[4] == 0:
+            raise
+        return _sums(sums), error
+    return _sums(sums), None
 
 
 def evaluate(
-    x: Any,
-    target: Any,
-    weight: Array,
-    bias: Array,
-    *,
-    criterion: CrossEntropy | None = None,
-    sample_weight: Any = None,
-    scale: float = 1.0,
-    num_threads: int | None = None,
+    rows: Rows,
+    loss: Loss,
+    params: Params,
+    num_threads: int,
     losses: Array | None = None,
 ) -> Sums:
-    check_num_threads(num_threads)
-    weight, bias = checks.parameters(weight, bias)
-    x = checks.rows(x, weight.shape[1])
-    terms = checks.loss_terms(target, criterion, sample_weight, x, weight)
-    scale = checks.row_scale(scale)
-    if losses is None:
-        losses = NO_VECTOR
-    else:
-        checks.output("losses", losses, x.shape[:1], weight.dtype)
-    checks.no_overlap_with_result("losses", losses, x, terms, weight, bias)
-    threads = threads_for(num_threads, x.shape[0] * weight.size)
-    sums = _run(
-        *(kernels.score, threads, x, *_terms(terms), NO_ORDER, scale, *_only_read(weight, bias)),
-        *(NO_MATRIX, losses),
+    weight, bias, *_ = params
+    result = _run(
+        *(kernels.score, num_threads, rows.x, *_terms(loss), NO_ORDER, rows.scale),
+        *(*_only_read(weight, bias), NO_MATRIX, NO_VECTOR if losses is None else losses),
     )
-    terms.unscale(losses)
-    return terms.unscaled(_sums(sums))
+    return _sums(result)
 
 
-def predict_logits(
-    x: Any, weight: Array, bias: Array, *, scale: float = 1.0, num_threads: int | None = None
-) -> Array:
-    check_num_threads(num_threads)
-    weight, bias = checks.parameters(weight, bias)
-    x = checks.rows(x, weight.shape[1])
-    scale = checks.row_scale(scale)
-    threads = threads_for(num_threads, x.shape[0] * weight.size)
-    logits = np.empty((x.shape[0], weight.shape[0]), np.float32)
-    if x.shape[0]:
-        terms = Loss(None, None, None, None, 0.0, plain=True)
+def predict_logits(rows: Rows, params: Params, num_threads: int) -> Array:
+    weight, bias, *_ = params
+    logits = np.empty((len(rows.x), len(bias)), np.float32)
+    if len(logits):
+        nothing = Loss(None, None, None, None, 0.0, plain=True)
         _run(
-            *(
-                kernels.score,
-                threads,
-                x,
-                *_terms(terms),
-                NO_ORDER,
-                scale,
-                *_only_read(weight, bias),
-            ),
-            *(logits, NO_VECTOR),
+            *(kernels.score, num_threads, rows.x, *_terms(nothing), NO_ORDER, rows.scale),
+            *(*_only_read(weight, bias), logits, NO_VECTOR),
         )
     return logits
 
 
-def softmax(logits: Array, *, num_threads: int | None = None) -> Array:
-    return _softmax(logits, False, num_threads)
-
-
-def log_softmax(logits: Array, *, num_threads: int | None = None) -> Array:
-    return _softmax(logits, True, num_threads)
-
-
-def _softmax(logits: Array, log: bool, num_threads: int | None) -> Array:
-    check_num_threads(num_threads)
-    logits = checks.logits_matrix(logits)
-    threads = threads_for(num_threads, 16 * logits.size)  # as long as an exp takes
+def softmax(logits: Array, log: bool, num_threads: int) -> Array:
     out = np.empty_like(logits)
-    _run(kernels.softmax, threads, logits, log, out)
+    _run(kernels.softmax, num_threads, logits, log, out)
     return out

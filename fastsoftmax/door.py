@@ -1,0 +1,162 @@
+"""The one door: here arguments become the nouns of `problem`, each of them checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from . import checks
+from .arrays import Array
+from .checks import FLOAT32
+from .problem import Loss, Params, Rows, StepSettings, Velocity
+from .settings import CrossEntropy, SGDSettings
+
+__all__ = [
+    "no_overlap",
+    "problem",
+    "result",
+    "training_problem",
+    "update_problem",
+    "with_velocity",
+]
+
+
+def problem(
+    x: Any,
+    target: Any,
+    weight: Any,
+    bias: Any,
+    criterion: CrossEntropy | None,
+    sample_weight: Any,
+    scale: Any,
+    *,
+    floats: tuple[np.dtype[Any], ...] = FLOAT32,
+) -> tuple[Rows, Loss, Params]:
+    """Rows, their loss, and parameters that are only read."""
+    if checks.seen and sample_weight is None and _is_plain(criterion):
+        classes = checks.seen.problem(x, target, weight, bias, False)
+        if classes is not None:
+            return (
+                Rows(x, checks.finite("scale", scale)),
+                Loss.of_classes(classes),
+                Params(weight, bias),
+            )
+    weight, bias = checks.parameters(weight, bias, floats=floats)
+    x = checks.rows(x, weight.shape[1], floats=floats)
+    its_loss = checks.loss(target, criterion, sample_weight, len(x), len(weight), weight.dtype)
+    return Rows(x, checks.finite("scale", scale)), its_loss, Params(weight, bias)
+
+
+def training_problem(
+    x: Any,
+    target: Any,
+    order: Any,
+    weight: Any,
+    bias: Any,
+    sgd: SGDSettings,
+    velocity: Velocity | None,
+    criterion: CrossEntropy | None,
+    sample_weight: Any,
+    scale: Any,
+    *,
+    floats: tuple[np.dtype[Any], ...] = FLOAT32,
+) -> tuple[Rows, Loss, Params, StepSettings]:
+    """Rows in their order, their loss, and parameters to update, which share no memory."""
+    its_loss, all_seen = None, False
+    if checks.seen and sample_weight is None and _is_plain(criterion):
+        classes = checks.seen.problem(x, target, weight, bias, True)
+        if classes is not None:
+            its_loss, all_seen = Loss.of_classes(classes), True
+    if its_loss is None:
+        weight, bias = checks.parameters(weight, bias, floats=floats, writeable=True)
+        x = checks.rows(x, weight.shape[1], floats=floats)
+        its_loss = checks.loss(target, criterion, sample_weight, len(x), len(weight), weight.dtype)
+    order = checks.row_order(order, len(x))
+    taken = Rows(x, checks.finite("scale", scale), order)
+    checks.not_empty(len(x) if order is None else len(order))
+    params, settings = with_velocity(weight, bias, sgd, velocity)
+    if not all_seen or order is not None or params.velocity_weight is not None:
+        no_overlap(_written(params), {"x": x, "order": order, **_read(its_loss)})
+    return taken, its_loss, params, settings
+
+
+def with_velocity(
+    weight: Array, bias: Array, sgd: SGDSettings, velocity: Velocity | None
+) -> tuple[Params, StepSettings]:
+    """Checked parameters along with their velocities, and the settings of the next step."""
+    moments = checks.velocity_of(sgd, velocity, weight)
+    if moments is None:
+        return Params(weight, bias), sgd.of_step(False)
+    velocity_weight, velocity_bias, started = moments
+    return Params(weight, bias, velocity_weight, velocity_bias), sgd.of_step(not started)
+
+
+def update_problem(
+    weight: Any,
+    bias: Any,
+    grad_weight: Any,
+    grad_bias: Any,
+    sgd: SGDSettings,
+    velocity: Velocity | None,
+    *,
+    floats: tuple[np.dtype[Any], ...] = FLOAT32,
+) -> tuple[Params, Array, Array, StepSettings]:
+    """Parameters to update, and gradients of their shape and dtype, which share no memory."""
+    weight, bias = checks.parameters(weight, bias, floats=floats, writeable=True)
+    grad_weight, grad_bias = checks.parameters(
+        grad_weight,
+        grad_bias,
+        names=("grad_weight", "grad_bias"),
+        shape=weight.shape,
+        floats=(weight.dtype,),
+    )
+    params, settings = with_velocity(weight, bias, sgd, velocity)
+    no_overlap(_written(params), {"grad_weight": grad_weight, "grad_bias": grad_bias})
+    return params, grad_weight, grad_bias, settings
+
+
+def result(
+    name: str, array: Any, shape: tuple[int, ...], taken: Rows, its_loss: Loss, params: Params
+) -> Array:
+    """`array` as one that results of this problem go to, and that shares no memory with it."""
+    output = checks.output(name, array, shape, params.weight.dtype)
+    read = {"x": taken.x, "weight": params.weight, "bias": params.bias, **_read(its_loss)}
+    no_overlap({name: output}, read)
+    return output
+
+
+def no_overlap(written: Mapping[str, Array | None], read: Mapping[str, Array | None]) -> None:
+    """Refuses arrays that are written to and share memory, with one another or with others.
+
+    They are contiguous, so that their bounds tell.
+    """
+    if checks.seen and checks.seen.share_no_memory(tuple(written.values()), tuple(read.values())):
+        return
+    others = {name: array for name, array in {**written, **read}.items() if array is not None}
+    for name in [name for name in written if name in others]:
+        array = others.pop(name)
+        for other, its in others.items():
+            if np.may_share_memory(array, its):
+                raise ValueError(
+                    f"{name} shares memory with {other}, and is written to; give a copy of one"
+                )
+
+
+def _written(params: Params) -> dict[str, Array | None]:
+    return {
+        "weight": params.weight,
+        "bias": params.bias,
+        "velocity.weight": params.velocity_weight,
+        "velocity.bias": params.velocity_bias,
+    }
+
+
+def _read(its_loss: Loss) -> dict[str, Array | None]:
+    target = its_loss.probabilities if its_loss.target is None else its_loss.target
+    return {"target": target, "sample_weight": its_loss.sample_weight}
+
+
+def _is_plain(criterion: CrossEntropy | None) -> bool:
+    return criterion is None or (type(criterion) is CrossEntropy and criterion.is_plain)
