@@ -46,7 +46,8 @@ if _TYPE_CHECKING:
     from .datasets import Dataset, DatasetUnavailableError, load_dataset
     from .model import Evaluation, LinearClassifier
     from .training.history import History
-    from .training.train import TrainResult, train
+    from .training.result import TrainResult
+    from .training.train import train
 
 # Public names that are imported at their first use: name -> module, "" for a module itself
 _LAZY = {
@@ -55,7 +56,7 @@ _LAZY = {
     "Evaluation": "model",
     "History": "training.history",
     "LinearClassifier": "model",
-    "TrainResult": "training.train",
+    "TrainResult": "training.result",
     "datasets": "",
     "load_dataset": "datasets",
     "optim": "",

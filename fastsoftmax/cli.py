@@ -22,7 +22,8 @@ from .files import atomic_write, check_output, same_file
 from .labels import labels
 from .model import LinearClassifier
 from .terminal import plain, write
-from .training.train import TrainResult, train
+from .training.result import TrainResult
+from .training.train import train
 
 _DATA_HELP = "auto, fashion-mnist, synthetic, or an .npz file with arrays {} (%(default)s)"
 

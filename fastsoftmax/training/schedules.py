@@ -7,13 +7,22 @@ from collections.abc import Callable
 
 from .. import scalars
 
-__all__ = ["Schedule", "cosine", "exponential", "step_decay"]
+__all__ = ["Schedule", "cosine", "exponential", "lr_at", "step_decay"]
 
 Schedule = Callable[[int], float]
 
 
+def lr_at(schedule: Schedule, epoch: int) -> float:
+    """The learning rate of an epoch, checked; a message names the epoch."""
+    try:
+        lr = schedule(epoch)
+    except OverflowError:
+        raise ValueError(f"lr({epoch}) is too large a number") from None
+    return scalars.not_negative(f"lr({epoch})", lr)
+
+
 def _power(base: float, n: int) -> float:
-    """``base**n``, infinite where Python finds it too large, as elsewhere in floats."""
+    """``base**n``, or infinity where Python raises OverflowError."""
     try:
         return base**n
     except OverflowError:

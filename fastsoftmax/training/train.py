@@ -7,70 +7,28 @@ regression" (https://d2l.ai/chapter_linear-classification/softmax-regression-con
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from .. import checks, scalars
 from ..backends import get_backend
-from ..checks import Array
-from ..datasets import Dataset, load_dataset
-from ..labels import check_index, label, labels, some
+from ..datasets import Dataset
+from ..labels import label
 from ..model import LinearClassifier
 from ..problem import Velocity
 from ..settings import CrossEntropy, SGDSettings
-from ..terminal import has_terminal
 from ..threads import check_num_threads
+from .data import training_data
 from .history import History
-from .schedules import Schedule
-from .weighting import class_weights, ignored, targets
+from .progress import ProgressBar
+from .result import TrainResult
+from .schedules import Schedule, lr_at
+from .weighting import check_row_weights, class_weights, targets
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["TrainResult", "train"]
-
-_LARGEST_RATIO = 1e30
-
-
-@dataclass
-class TrainResult:
-    """What `train` returns.
-
-    Attributes
-    ----------
-    model : LinearClassifier
-    history : History
-    dataset : str
-        Which data it really was: ``"fashion-mnist"``, ``"synthetic"``, ``"arrays"``, or the name
-        of the file.
-    backend : str
-        Which backend did it.
-    interrupted : bool
-        Whether Ctrl-C ended it early, and this is the `result` of a KeyboardInterrupt: `model` is
-        then as trained so far, and `history` has the epochs that were complete.
-    """
-
-    model: LinearClassifier
-    history: History
-    dataset: str
-    backend: str
-    interrupted: bool = False
-
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
-        """The book's curves: training loss, training accuracy, test accuracy, by epoch.
-
-        Written to `path` if given, in the format of its suffix. Needs matplotlib
-        (``pip install "fastsoftmax[plot]"``).
-        """
-        from ..plots import curves
-
-        return curves(self.history, path)
+__all__ = ["train"]
 
 
 def train(
@@ -183,13 +141,13 @@ def train(
     progress = None if progress is None else scalars.boolean("progress", progress)
     if ignore_index is not None:
         ignore_index = label(ignore_index, "ignore_index")
-    first_lr = _lr(lr, 0) if callable(lr) else lr
+    first_lr = lr_at(lr, 0) if callable(lr) else lr
     sgd = SGDSettings(first_lr, momentum, dampening, nesterov, weight_decay)
     steps = get_backend(backend)
 
-    x, y, classes, class_names, name, test = _load(data, validation_data, ignore_index)
-    if isinstance(data, (tuple, list)):
-        check_index(X=data[0], y=data[1], sample_weight=sample_weight)
+    name, x, y, classes, class_names, test = training_data(
+        data, validation_data, sample_weight, ignore_index
+    )
     x = checks.rows(x)
     checks.not_empty(len(x))
     rng = np.random.default_rng(seed)
@@ -216,7 +174,7 @@ def train(
     terms = checks.loss(
         target, criterion, sample_weight, len(x), len(model.weight), model.weight.dtype
     )
-    _check_row_weights(terms._replace(sample_weight=sample_weight).row_weights())
+    check_row_weights(terms._replace(sample_weight=sample_weight).row_weights())
     if criterion.class_weight is not None:
         model.settings["class_weight"] = criterion.class_weight.tolist()
     if test is not None:
@@ -229,11 +187,11 @@ def train(
     velocity = Velocity.of(model.weight, model.bias) if sgd.momentum else None
 
     result = TrainResult(model, History(), name, steps.name)
-    show = _progress_bar(progress, epochs)
+    bar = ProgressBar(progress, epochs)
     try:
         for epoch in range(epochs):
             if callable(lr) and epoch:
-                sgd = replace(sgd, lr=_lr(lr, epoch))
+                sgd = replace(sgd, lr=lr_at(lr, epoch))
             model.settings["lr"].append(sgd.lr)
             start = time.perf_counter()
             sums = steps.train_epoch(
@@ -263,7 +221,7 @@ def train(
                 )
                 result.history.add_test(test_sums, time.perf_counter() - trained)
             result.history.add_training(sgd.lr, sums, len(x), trained - start)
-            show(result.history)
+            bar.update(result.history)
     except KeyboardInterrupt as interrupt:
         # Not one of our own kind: at an exit by another exception, be it a subclass, Python does
         # not tell the shell of the Ctrl-C, whose loop would then go on.
@@ -272,92 +230,5 @@ def train(
         interrupt.result = result  # type: ignore[attr-defined]
         raise
     finally:
-        show(None)
+        bar.close()
     return result
-
-
-def _lr(schedule: Schedule, epoch: int) -> float:
-    """What a schedule has for an epoch, which an error names."""
-    try:
-        lr = schedule(epoch)
-    except OverflowError:
-        raise ValueError(f"lr({epoch}) is too large a number") from None
-    return scalars.not_negative(f"lr({epoch})", lr)
-
-
-def _check_row_weights(row_weights: Array) -> None:
-    """Each batch is normalised by itself: float32 must have room for the lightest one."""
-    counting = row_weights[row_weights > 0]
-    if not len(counting):
-        raise ValueError("no row counts for anything: all are ignored, or have weight 0")
-    least, most = float(counting.min()), float(counting.max())
-    if least < most / _LARGEST_RATIO:
-        raise ValueError(
-            f"weights of rows, class weight times sample weight, must be 0 or within a factor of "
-            f"{_LARGEST_RATIO:.0e} of the largest, got one {most / least:.0e} times smaller; give "
-            f"0 to what is to count for nothing"
-        )
-
-
-def _load(
-    data: str | os.PathLike[str] | Dataset | tuple[Any, Any],
-    validation_data: tuple[Any, Any] | None,
-    ignore_index: Any,
-) -> tuple[Any, Any, Array, tuple[str, ...] | None, str, tuple[Any, Any] | None]:
-    """Rows, labels, classes, their names, the name of the data, and the test pair."""
-    if isinstance(data, (str, os.PathLike)):
-        data = load_dataset(data)
-    test = None
-    if isinstance(data, Dataset):
-        x, y, name = data.train_images, data.train_labels, data.name
-        if len(data.test_images):
-            test = data.test_images, data.test_labels
-    else:
-        (x, y), name = _pair("data", data), "arrays"
-    if validation_data is not None:
-        test = _pair("validation_data", validation_data)
-    if isinstance(data, Dataset) and data.class_names is not None:
-        return x, y, np.arange(len(data.class_names)), data.class_names, name, test
-    y = labels(y)
-    classes = np.unique(y[~ignored(y, ignore_index)])
-    if len(classes) < 2:
-        raise ValueError(f"labels must be of at least 2 classes, got {some(classes)}")
-    return x, y, classes, None, name, test
-
-
-def _pair(name: str, data: Any) -> tuple[Any, Any]:
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        or_else = "a dataset or " if name == "data" else ""
-        raise TypeError(f"{name} must be {or_else}a pair (X, y), got {type(data).__name__}")
-    check_index(X=data[0], y=data[1])
-    return data[0], data[1]
-
-
-def _progress_bar(progress: bool | None, epochs: int) -> Callable[[History | None], None]:
-    """A function to call after each epoch, and with None at the end."""
-    if sys.stderr is None or not (has_terminal() if progress is None else progress):
-        return lambda history: None
-    from tqdm import tqdm
-
-    # Standard error may be full, closed, or of another kind: a bar is not worth a training.
-    broken = AttributeError, OSError, ValueError
-    try:
-        bar = tqdm(total=epochs, unit="epoch", leave=False)
-    except broken:
-        return lambda history: None
-
-    def show(history: History | None) -> None:
-        with suppress(*broken):
-            if history is None:
-                bar.close()
-            else:
-                update(history)
-
-    def update(history: History) -> None:
-        shown = {"loss": history.train_loss[-1], "accuracy": history.train_accuracy[-1]}
-        if history.test_accuracy:
-            shown["test"] = history.test_accuracy[-1]
-        bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items()}, refresh=False)
-        bar.update()
-
-    return show

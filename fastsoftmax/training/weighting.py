@@ -1,4 +1,4 @@
-"""What classes and rows count for in training: weights of classes, labels to ignore."""
+"""What classes and rows count for in training: class weights, sample weights, ignored labels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from ..labels import indices, label, labels, some
 from ..model import LinearClassifier
 from ..settings import CrossEntropy
 
-__all__ = ["class_weights", "ignored", "targets"]
+__all__ = ["check_row_weights", "class_weights", "ignored", "targets"]
+
+_LARGEST_RATIO = 1e30  # of the weights of two rows
 
 
 def ignored(y: Array, ignore_index: Any) -> Array:
-    """Of which rows the label is `ignore_index`, (N,) bool; of none where it is None."""
+    """Whether each row's label is `ignore_index`, (N,) bool; an `ignore_index` of None is none."""
     if ignore_index is None:
         return np.zeros(len(y), bool)
     array = labels([label(ignore_index, "ignore_index")])
@@ -29,7 +31,7 @@ def ignored(y: Array, ignore_index: Any) -> Array:
 
 
 def targets(model: LinearClassifier, y: Any, ignore_index: Any) -> Array:
-    """The class of each label, (N,) int32, or where it is ignored that of a CrossEntropy."""
+    """The class of each label, (N,) int32; of an ignored row the `CrossEntropy.ignore_index`."""
     y = labels(y)
     where = ignored(y, ignore_index)
     if not where.any():
@@ -40,7 +42,10 @@ def targets(model: LinearClassifier, y: Any, ignore_index: Any) -> Array:
 
 
 def class_weights(class_weight: Any, model: LinearClassifier, target: Array) -> Array | None:
-    """Weights (K,) by label, from an array, or "balanced" by checked targets."""
+    """The argument `class_weight` of `train` as an array (K,), or None.
+
+    "balanced" counts the checked targets (N,), of which a negative one is ignored.
+    """
     if class_weight is None:
         return None
     n_classes = model.n_classes
@@ -63,7 +68,7 @@ def class_weights(class_weight: Any, model: LinearClassifier, target: Array) -> 
 
 
 def _by_label(class_weight: Any, classes: Array) -> Array:
-    """Weights (K,) of a mapping, or of a pandas Series by its index; 1 where it has none."""
+    """Weights (K,) from a mapping or the index of a pandas Series; 1 for a label not in it."""
     index = {name: k for k, name in enumerate(classes.tolist())}
     weights: dict[int, float] = {}
     for key, weight in class_weight.items():
@@ -77,3 +82,21 @@ def _by_label(class_weight: Any, classes: Array) -> Array:
             raise ValueError(f"class_weight has the label {key!r} twice")
         weights[k] = scalars.finite(f"class_weight[{key!r}]", weight)
     return np.array([weights.get(k, 1.0) for k in range(len(classes))])
+
+
+def check_row_weights(row_weights: Array) -> None:
+    """Checks weights (N,) of rows, each its class weight times its sample weight.
+
+    Each batch divides by the weights of its own rows. A batch may hold the lightest rows alone,
+    and float32 must have room for them beside the heaviest.
+    """
+    counting = row_weights[row_weights > 0]
+    if not len(counting):
+        raise ValueError("no row counts for anything: all are ignored, or have weight 0")
+    least, most = float(counting.min()), float(counting.max())
+    if least < most / _LARGEST_RATIO:
+        raise ValueError(
+            f"weights of rows, class weight times sample weight, must be 0 or within a factor of "
+            f"{_LARGEST_RATIO:.0e} of the largest, got one {most / least:.0e} times smaller; give "
+            f"0 to what is to count for nothing"
+        )

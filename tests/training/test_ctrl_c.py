@@ -86,7 +86,7 @@ def test_ctrl_c_before_training_begins(monkeypatch):
     def load(name):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastsoftmax.training.train.load_dataset", load)
+    monkeypatch.setattr("fastsoftmax.training.data.load_dataset", load)
     with pytest.raises(KeyboardInterrupt) as stop:
         fs.train("synthetic")
     assert not hasattr(stop.value, "result")
