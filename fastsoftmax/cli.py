@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import math
 import os
 import sys
 import warnings
@@ -18,7 +16,8 @@ from . import _build_info
 from .checks import Array
 from .config import show_config
 from .datasets import is_file, load_dataset, npz
-from .files import atomic_write, check_output, same_file
+from .files import check_output, same_file
+from .json_values import write_json
 from .labels import labels
 from .model import LinearClassifier
 from .terminal import plain, write
@@ -246,7 +245,7 @@ def _train(args: argparse.Namespace) -> int:
     outputs: list[tuple[Path | None, Callable[[Path], object]]] = [
         (args.save, result.model.save),
         (args.plot, result.plot),
-        (args.json, lambda path: _write_json(path, record)),
+        (args.json, lambda path: write_json(path, record)),
     ]
     for path, write_to in outputs:
         if path is not None:
@@ -268,21 +267,6 @@ def _train(args: argparse.Namespace) -> int:
         _tell(f"interrupted after {n_epochs}{what}")
         return _BY_SIGINT
     return _WRONG if failures else 0
-
-
-def _write_json(path: Path, record: dict[str, Any]) -> None:
-    text = json.dumps(_finite(record), indent=2, allow_nan=False) + "\n"
-    with atomic_write(path) as file:
-        file.write(text.encode())
-
-
-def _finite(value: Any) -> Any:
-    """`value` with None for NaN and infinity, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _evaluate(args: argparse.Namespace) -> None:

@@ -1,83 +1,20 @@
-"""The trained model: prediction, evaluation, and a file that holds it."""
+"""The trained model: prediction and evaluation. Its file is in `model_file`."""
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import checks
+from . import checks, model_file
 from .arrays import Array
 from .backends import get_backend
-from .files import atomic_write
+from .json_values import json_types, same_in_json
 from .labels import check_index, indices, labels, some
 
 __all__ = ["Evaluation", "LinearClassifier"]
-
-_FORMAT = "fastsoftmax.LinearClassifier"
-_FORMAT_VERSION = "1"
-_MAX_HEADER = 100_000_000  # bytes: of a longer one safetensors says that it is none
-_MAX_DEPTH = 100  # of settings: far from where json gives up
-
-
-class _Header(dict[str, str]):
-    def __missing__(self, key: str) -> str:
-        raise ValueError(f"its header has no {key}")
-
-
-def _plain(where: str, value: Any, depth: int = 0) -> Any:
-    """`value` in the types that JSON has, so that what is held is what a file gives back."""
-    if depth > _MAX_DEPTH:
-        raise ValueError(f"{where} is nested too deeply: settings may be {_MAX_DEPTH} deep")
-    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biufU":
-        value = (value.astype(np.float64) if value.dtype.kind == "f" else value).tolist()
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, int):
-        return _readable(where, int(value))
-    if isinstance(value, str):
-        return _readable(where, str.__str__(value))
-    if isinstance(value, (list, tuple)):
-        return [_plain(f"{where}[{i}]", item, depth + 1) for i, item in enumerate(value)]
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{where} must be what JSON can hold, got {value!r}")
-    plain = {}
-    for key, item in value.items():
-        if not isinstance(key, str):
-            raise TypeError(f"{where} must have strings as keys, got {key!r}")
-        name = _readable(where, str.__str__(key))
-        plain[name] = _plain(f"{where}[{name!r}]", item, depth + 1)
-    return plain
-
-
-def _readable(where: str, value: Any) -> Any:
-    """`value`, unless JSON gives back another one: of surrogates that make a pair, say."""
-    try:
-        same = json.loads(json.dumps(value)) == value
-    except ValueError:  # of an int with more digits than Python converts
-        same = False
-    if not same:
-        raise ValueError(f"{where} has a text or number that JSON does not give back as it is")
-    return value
-
-
-def _on_disk(path: str | os.PathLike[str]) -> Any:
-    """An open file that safetensors can map: of a pipe, which gives its bytes once, a copy."""
-    file = open(path, "rb")  # what is missing or a folder is told as Python tells it
-    if file.seekable():
-        return file
-    with file:
-        copy = tempfile.NamedTemporaryFile(prefix="fastsoftmax-")
-        shutil.copyfileobj(file, copy)
-        copy.flush()
-    return copy
 
 
 class Evaluation(NamedTuple):
@@ -165,7 +102,7 @@ class LinearClassifier:
         elif name == "settings":
             if not isinstance(value, (Mapping, type(None))):
                 raise TypeError(f"settings must be a mapping, got {type(value).__name__}")
-            value = _plain("settings", value or {})
+            value = json_types("settings", value or {})
         super().__setattr__(name, value)
 
     def _checked_parameter(self, name: str, value: Any) -> Array:
@@ -283,9 +220,7 @@ class LinearClassifier:
         TypeError, ValueError
             An array or a setting was changed in place to what no model has; nothing is written.
         """
-        from safetensors.numpy import save
-
-        held = LinearClassifier(
+        checked = LinearClassifier(
             self.weight,
             self.bias,
             self.classes,
@@ -293,30 +228,8 @@ class LinearClassifier:
             scale=self.scale,
             settings=self.settings,
         )
-        self.settings = held.settings
-        metadata = {
-            "format": _FORMAT,
-            "format_version": _FORMAT_VERSION,
-            "classes": json.dumps(held.classes.tolist()),
-            "class_names": json.dumps(held.class_names),
-            "scale": json.dumps(held.scale),
-            "settings": json.dumps(held.settings),
-        }
-        if held.classes.dtype.kind in "iu":
-            metadata["classes_dtype"] = held.classes.dtype.name
-        content = save({"weight": held.weight, "bias": held.bias}, metadata)
-        begin = 8 + int.from_bytes(content[:8], "little")
-        # safetensors has the header in another order each time
-        header = json.dumps(json.loads(content[8:begin]), sort_keys=True).encode()
-        header += b" " * (-len(header) % 8)  # which aligns the tensors
-        if len(header) > _MAX_HEADER:
-            raise ValueError(
-                f"classes, class_names and settings must take at most {_MAX_HEADER:,} bytes, got "
-                f"{len(header):,}"
-            )
-        with atomic_write(path) as file:
-            file.write(len(header).to_bytes(8, "little") + header)
-            file.write(memoryview(content)[begin:])
+        self.settings = checked.settings
+        model_file.write(path, **vars(checked))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LinearClassifier:
@@ -328,35 +241,7 @@ class LinearClassifier:
         ValueError
             It is not such a file; the message says why.
         """
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with _on_disk(path) as source, safe_open(source.name, framework="numpy") as file:
-                header = _Header(file.metadata() or {})
-                if header.get("format") != _FORMAT:
-                    raise ValueError(f"its header's format is {header.get('format')!r}")
-                if header["format_version"] != _FORMAT_VERSION:
-                    raise ValueError(f"its format_version is {header['format_version']!r}")
-                classes = labels(json.loads(header["classes"]), "classes")
-                if "classes_dtype" in header:
-                    classes = _of_integer_type(classes, header["classes_dtype"])
-                return cls(
-                    file.get_tensor("weight"),
-                    file.get_tensor("bias"),
-                    classes,
-                    class_names=json.loads(header["class_names"]),
-                    scale=json.loads(header["scale"]),
-                    settings=json.loads(header["settings"]),
-                )
-        except (
-            AttributeError,  # of safetensors, for a dtype that NumPy does not have
-            OverflowError,  # of float, for an integer of 400 digits
-            RecursionError,  # of json, for a header made to be so
-            SafetensorError,
-            TypeError,
-            ValueError,
-        ) as error:
-            raise ValueError(f"{os.fspath(path)} is not a fastsoftmax model: {error}") from error
+        return model_file.read(path, cls)
 
 
 def _checked_classes(value: Any, n_classes: int) -> Array:
@@ -367,7 +252,7 @@ def _checked_classes(value: Any, n_classes: int) -> Array:
     if len(np.unique(classes)) != n_classes:
         raise ValueError(f"classes must differ from each other, got {some(classes)}")
     # strings are made as narrow as they are, as from a file
-    as_python = _readable("classes", classes.tolist())
+    as_python = same_in_json("classes", classes.tolist())
     classes = np.array(as_python, "U" if classes.dtype.kind == "U" else classes.dtype)
     classes.flags.writeable = False  # and a longer string would not fit in, which NumPy cuts
     return classes
@@ -389,15 +274,4 @@ def _checked_names(value: Any, n_classes: int) -> tuple[str, ...]:
         raise TypeError(f"class_names must be strings, got {names}")
     if len(names) != n_classes:
         raise ValueError(f"class_names must be {n_classes}, got {len(names)}")
-    return tuple(_readable("class_names", str.__str__(name)) for name in names)
-
-
-def _of_integer_type(classes: Array, dtype: str) -> Array:
-    """The integers `classes` in the type that they had when they were saved."""
-    wanted = np.dtype(dtype)
-    if wanted.kind not in "iu" or classes.dtype.kind not in "iu":
-        raise ValueError(f"its classes_dtype is {dtype!r}, and its classes are {classes.dtype}")
-    converted = classes.astype(wanted)
-    if converted.tolist() != classes.tolist():
-        raise ValueError(f"its classes do not fit into {dtype}")
-    return converted
+    return tuple(same_in_json("class_names", str.__str__(name)) for name in names)

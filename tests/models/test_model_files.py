@@ -97,9 +97,9 @@ def test_a_header_that_safetensors_would_not_read(tmp_path, monkeypatch):
     full_model().save(tmp_path / "m")
     before = (tmp_path / "m").read_bytes()
     n = int.from_bytes(before[:8], "little")
-    monkeypatch.setattr("fastsoftmax.model._MAX_HEADER", n)
+    monkeypatch.setattr("fastsoftmax.model_file._MAX_HEADER", n)
     full_model().save(tmp_path / "m")
-    monkeypatch.setattr("fastsoftmax.model._MAX_HEADER", n - 8)
+    monkeypatch.setattr("fastsoftmax.model_file._MAX_HEADER", n - 8)
     with pytest.raises(ValueError, match=r"must take at most [\d,]+ bytes, got [\d,]+"):
         full_model().save(tmp_path / "m")
     assert (tmp_path / "m").read_bytes() == before
