@@ -3,61 +3,93 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import io
 import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
 
 from . import _build_info
-from .checks import Array
+from .arrays import Array
 from .config import show_config
 from .datasets import is_file, load_dataset, npz
 from .files import check_output, same_file
 from .json_values import write_json
 from .labels import labels
 from .model import LinearClassifier
-from .terminal import plain, write
+from .terminal import BY_SIGINT, WRONG, one_line, plain, reason, say, tell
 from .training.result import TrainResult
 from .training.train import train
 
-_DATA_HELP = "auto, fashion-mnist, synthetic, or an .npz file with arrays {} (%(default)s)"
-
-# As shells have them
-_WRONG, _BY_SIGINT, _BY_SIGPIPE = 2, 130, 141
-
-# What is not a fault of ours: files and settings that are wrong, memory that is not enough
+# Faults that are not ours: files and settings that are wrong, memory that is not enough
 _ERRORS = (
     OSError, ImportError, ArithmeticError, EOFError, MemoryError, RuntimeError, TypeError,
     ValueError,
 )  # fmt: skip
 
+_DATA_HELP = "auto, fashion-mnist, synthetic, or an .npz file with arrays {} (%(default)s)"
+
+# The arguments of `train` that are options of the command, each with its help. Name, type and
+# default of an option are those of the argument.
+_TRAIN_OPTIONS = {
+    "epochs": "passes over the data",
+    "batch_size": "rows of a step",
+    "lr": "learning rate",
+    "momentum": "of the velocity",
+    "dampening": "of the gradient's part",
+    "nesterov": "Nesterov momentum",
+    "weight_decay": "L2 penalty",
+    "class_weight": "rare classes weigh more: n / (K * count)",
+    "label_smoothing": "in [0, 1]",
+    "shuffle": "take the rows as they come",
+    "seed": "of initial weight and shuffling",
+    "init_std": "of the initial weight",
+    "backend": "auto, cython, numba or numpy",
+    "num_threads": "all cores if not given",
+}
+# What argparse must be told of an argument whose default is None
+_WITHOUT_DEFAULT: dict[str, dict[str, Any]] = {
+    "class_weight": {"choices": ["balanced"]},
+    "num_threads": {"type": int, "metavar": "N"},
+}
+_DEFAULTS = {
+    name: parameter.default for name, parameter in inspect.signature(train).parameters.items()
+}
+
+# The files that a training may write
+_OUTPUTS = {
+    "save": "write the model, safetensors",
+    "plot": "draw the curves, .png or .svg",
+    "json": "write history and settings",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command with these arguments.
 
-    Words come last: whatever standard output is, what was to be written to files is there.
+    It prints at its very end: files are written even where standard output cannot be.
 
     Returns
     -------
     int
-        The exit code: 2 for an error, which is told in one line; 130 for Ctrl-C; 141 where nobody
-        reads standard output any more, as of a program that the signal of it ended.
+        The exit code: 2 for an error, told in one line; 130 for Ctrl-C; 141 if nobody reads
+        standard output any more, as shells say it of a program that SIGPIPE ended.
     """
     words = io.StringIO()
     try:
         with warnings.catch_warnings(), redirect_stdout(words):
             warnings.showwarning = _show_warning
             code = _run(argv)
-        return _say(words.getvalue(), code)
-    except SystemExit as stop:  # of argparse, for --help, --version, and what it does not take
-        raise SystemExit(_say(words.getvalue(), int(stop.code or 0))) from None
+        return say(words.getvalue(), code)
+    except SystemExit as stop:  # from argparse: --help, --version, arguments that it refuses
+        raise SystemExit(say(words.getvalue(), int(stop.code or 0))) from None
     except KeyboardInterrupt:
-        _tell("interrupted")
-        return _BY_SIGINT
+        tell("interrupted")
+        return BY_SIGINT
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -65,62 +97,20 @@ def _run(argv: Sequence[str] | None) -> int:
         args = _parser().parse_args(argv)
         return args.run(args) or 0
     except _ERRORS as error:
-        _tell(f"error: {_reason(error)}")
-        return _WRONG
-
-
-def _say(words: str, code: int) -> int:
-    """Prints on standard output; the exit code, which was `code` until then."""
-    if not words:
-        return code
-    try:
-        if sys.stdout is None:
-            raise OSError("it is closed")
-        write(sys.stdout, words)
-        return code
-    except BrokenPipeError:
-        failed = _BY_SIGPIPE
-    except (OSError, ValueError) as error:
-        _tell(f"error: standard output: {_reason(error)}")
-        failed = _WRONG
-    _abandon(sys.stdout)
-    return code or failed
-
-
-def _tell(message: str) -> None:
-    """Prints on standard error, if there is one."""
-    try:
-        write(sys.stderr, f"fastsoftmax: {message}\n")
-    except (AttributeError, OSError, ValueError):
-        _abandon(sys.stderr)
-
-
-def _abandon(stream: TextIO | None) -> None:
-    """Lets what is left in a broken stream be written to nowhere, as Python ends."""
-    with suppress(AttributeError, OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())  # type: ignore[union-attr]
-        os.close(nowhere)
-
-
-def _reason(error: BaseException) -> str:
-    return _one_line(error) or type(error).__name__
-
-
-def _one_line(message: object) -> str:
-    return plain(" ".join(str(message).split()))
+        tell(f"error: {reason(error)}")
+        return WRONG
 
 
 def _show_warning(message: Any, *_args: Any, **_kwargs: Any) -> None:
-    _tell(f"warning: {_one_line(message)}")
+    tell(f"warning: {one_line(message)}")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, as every other error is told."""
+    """An argument parser that tells an error in one line, as all our errors are told."""
 
     def error(self, message: str) -> NoReturn:
-        _tell(f"error: {_one_line(message)}")
-        self.exit(_WRONG)
+        tell(f"error: {one_line(message)}")
+        self.exit(WRONG)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -145,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--plot", type=Path, metavar="FILE", help="also draw them here")
 
     info = commands.add_parser("info", help="what was built and what is in use")
-    info.set_defaults(run=lambda args: show_config())  # which prints to where it is redirected
+    info.set_defaults(run=lambda args: show_config())
     return parser
 
 
@@ -153,47 +143,27 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_train)
     arrays = "x_train, y_train, x_test, y_test, or x and y"
     parser.add_argument("--data", default="auto", help=_DATA_HELP.format(arrays))
-    parser.add_argument(
-        "--epochs", type=int, default=10, help="passes over the data (%(default)s)"
-    )
-    parser.add_argument("--batch-size", type=int, default=256, help="rows of a step (%(default)s)")
-    parser.add_argument("--lr", type=float, default=0.1, help="learning rate (%(default)s)")
-    parser.add_argument(
-        "--momentum", type=float, default=0.0, help="of the velocity (%(default)s)"
-    )
-    parser.add_argument(
-        "--dampening", type=float, default=0.0, help="of the gradient's part (%(default)s)"
-    )
-    parser.add_argument("--nesterov", action="store_true", help="Nesterov momentum")
-    parser.add_argument("--weight-decay", type=float, default=0.0, help="L2 penalty (%(default)s)")
-    parser.add_argument(
-        "--class-weight", choices=["balanced"], help="rare classes weigh more: n / (K * count)"
-    )
-    parser.add_argument(
-        "--label-smoothing", type=float, default=0.0, help="in [0, 1] (%(default)s)"
-    )
-    parser.add_argument("--no-shuffle", action="store_true", help="take the rows as they come")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of initial weight and shuffling (%(default)s)"
-    )
-    parser.add_argument(
-        "--init-std", type=float, default=0.01, help="of the initial weight (%(default)s)"
-    )
-    parser.add_argument(
-        "--backend", default="auto", help="auto, cython, numba or numpy (%(default)s)"
-    )
-    parser.add_argument("--num-threads", type=int, metavar="N", help="all cores if not given")
-    parser.add_argument("--save", type=Path, metavar="FILE", help="write the model, safetensors")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the curves, .png or .svg")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write history and settings")
+    for name, help in _TRAIN_OPTIONS.items():
+        default, option = _DEFAULTS[name], name.replace("_", "-")
+        if default is None:
+            parser.add_argument(f"--{option}", help=help, **_WITHOUT_DEFAULT[name])
+        elif default is True:
+            parser.add_argument(f"--no-{option}", dest=name, action="store_false", help=help)
+        elif default is False:
+            parser.add_argument(f"--{option}", action="store_true", help=help)
+        else:
+            help += " (%(default)s)"
+            parser.add_argument(f"--{option}", type=type(default), default=default, help=help)
+    for name, help in _OUTPUTS.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=help)
 
 
 def _check_paths(args: argparse.Namespace, *inputs: str) -> None:
-    """Raises for what cannot be written, or would be written over another, before it is begun."""
+    """Raises before any work if an output cannot be written, or is the same file as another."""
     taken = {
         name: path for name in inputs if (path := getattr(args, name)) and os.path.exists(path)
     }
-    for name in ("save", "plot", "json"):
+    for name in _OUTPUTS:
         path = getattr(args, name, None)
         if path is None:
             continue
@@ -211,49 +181,16 @@ def _check_paths(args: argparse.Namespace, *inputs: str) -> None:
 
 def _train(args: argparse.Namespace) -> int:
     _check_paths(args, "data")
+    options = {name: getattr(args, name) for name in _TRAIN_OPTIONS}
     try:
-        result = train(
-            load_dataset(args.data),
-            batch_size=args.batch_size,
-            epochs=args.epochs,
-            lr=args.lr,
-            momentum=args.momentum,
-            dampening=args.dampening,
-            nesterov=args.nesterov,
-            weight_decay=args.weight_decay,
-            class_weight=args.class_weight,
-            label_smoothing=args.label_smoothing,
-            shuffle=not args.no_shuffle,
-            seed=args.seed,
-            init_std=args.init_std,
-            backend=args.backend,
-            num_threads=args.num_threads,
-        )
+        result = train(load_dataset(args.data), **options)
     except KeyboardInterrupt as interrupt:
         so_far: TrainResult | None = getattr(interrupt, "result", None)
         if so_far is None or len(so_far.history) == 0:
             raise  # nothing that would be better than what is there
         result = so_far
+    written, failures = _write_outputs(args, result)
     history = result.history
-    record = {
-        "dataset": result.dataset,
-        "backend": result.backend,
-        "settings": result.model.settings,
-        "history": history.to_dict(),
-    }
-    written, failures = [], []
-    outputs: list[tuple[Path | None, Callable[[Path], object]]] = [
-        (args.save, result.model.save),
-        (args.plot, result.plot),
-        (args.json, lambda path: write_json(path, record)),
-    ]
-    for path, write_to in outputs:
-        if path is not None:
-            try:
-                write_to(path)
-                written.append(path)
-            except _ERRORS as error:  # which is no reason not to write the others
-                failures.append(_reason(error))
     n_epochs = f"{len(history)} epoch{'s' * (len(history) != 1)}"
     print(history)
     if history.test_accuracy:
@@ -261,12 +198,37 @@ def _train(args: argparse.Namespace) -> int:
         print(f"\ntest accuracy {accuracy:.4f} on {plain(result.dataset)} after {n_epochs}")
         print(f"trained in {seconds:.3f} s by the {result.backend} backend")
     if failures:
-        _tell(f"error: {'; '.join(failures)}")
+        tell(f"error: {'; '.join(failures)}")
     if result.interrupted:
         what = "".join(f"; wrote {plain(path)}" for path in written)
-        _tell(f"interrupted after {n_epochs}{what}")
-        return _BY_SIGINT
-    return _WRONG if failures else 0
+        tell(f"interrupted after {n_epochs}{what}")
+        return BY_SIGINT
+    return WRONG if failures else 0
+
+
+def _write_outputs(args: argparse.Namespace, result: TrainResult) -> tuple[list[Path], list[str]]:
+    """The files that were written, and the reasons for which others were not."""
+    record = {
+        "dataset": result.dataset,
+        "backend": result.backend,
+        "settings": result.model.settings,
+        "history": result.history.to_dict(),
+    }
+    writers: dict[str, Callable[[Path], object]] = {
+        "save": result.model.save,
+        "plot": result.plot,
+        "json": lambda path: write_json(path, record),
+    }
+    written, failures = [], []
+    for name, write_to in writers.items():
+        path = getattr(args, name)
+        if path is not None:
+            try:
+                write_to(path)
+                written.append(path)
+            except _ERRORS as error:  # the others are written all the same
+                failures.append(reason(error))
+    return written, failures
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -321,7 +283,7 @@ def _print_predictions(model: LinearClassifier, x: Array, y: Array | None) -> No
         for i, (k, p) in enumerate(zip(predicted, probability, strict=True)):
             print(f"{i:>5}  predicted {names[k]:<{width}}  {p:.3f}")
         return
-    name_of = dict(zip(classes, names, strict=True))  # a label that is no class stands for itself
+    name_of = dict(zip(classes, names, strict=True))  # no class has a label: it is its own name
     true = [name_of.get(label, plain(label)) for label in y.tolist()]
     width = max(map(len, names + true))
     for i, (label, name, k, p) in enumerate(
