@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from . import _build_info
 from .arrays import Array
 from .config import show_config
-from .datasets import is_file, load_dataset, npz
+from .datasets import NAMES, is_file, load_dataset, npz
 from .files import check_output, same_file
 from .json_values import write_json
 from .labels import labels
@@ -31,7 +31,7 @@ _ERRORS = (
     ValueError,
 )  # fmt: skip
 
-_DATA_HELP = "auto, fashion-mnist, synthetic, or an .npz file with arrays {} (%(default)s)"
+_DATA_HELP = f"{', '.join(NAMES)}, or an .npz file with arrays {{}} (%(default)s)"
 
 # The arguments of `train` that are options of the command, each with its help. Name, type and
 # default of an option are those of the argument.

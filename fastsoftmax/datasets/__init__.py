@@ -1,16 +1,29 @@
-"""The data to train on: Fashion-MNIST, a stand-in drawn by the program, or a file of arrays."""
+"""The data to train on: Fashion-MNIST, a stand-in drawn by the program, or a file of arrays.
+
+A dataset is a module with a function ``load()`` and an entry in `_MODULES`. Where it is published
+as IDX files, the module has a `Specification`, and `loader` is what loads it.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
+from typing import Protocol
 
 from . import fashion_mnist, npz, synthetic
-from .dataset import Dataset
-from .fashion_mnist import DatasetUnavailableError
+from .dataset import Dataset, DatasetUnavailableError
 
 __all__ = ["Dataset", "DatasetUnavailableError", "load_dataset"]
+
+
+class _Module(Protocol):
+    def load(self) -> Dataset: ...
+
+
+# By the name for `load_dataset`
+_MODULES: dict[str, _Module] = {"fashion-mnist": fashion_mnist, "synthetic": synthetic}
+NAMES = ("auto", *_MODULES)
 
 
 def load_dataset(name: str | os.PathLike[str] = "auto") -> Dataset:
@@ -56,15 +69,18 @@ def load_dataset(name: str | os.PathLike[str] = "auto") -> Dataset:
         raise TypeError(f"name must be a str or a path, not {type(name).__name__}")
     if is_file(name):
         return npz.load(name)
-    if name == "fashion-mnist":
-        return fashion_mnist.load()
-    if name == "synthetic":
-        return synthetic.make()
-    if name != "auto":
+    if name == "auto":
+        return _auto()
+    if name not in _MODULES:
         raise ValueError(
-            f"unknown dataset {name!r}: choose auto, fashion-mnist or synthetic, or give the path "
-            f"of an .npz file"
+            f"unknown dataset {name!r}: choose {', '.join(NAMES[:-1])} or {NAMES[-1]}, or give "
+            f"the path of an .npz file"
         )
+    return _MODULES[name].load()
+
+
+def _auto() -> Dataset:
+    """Fashion-MNIST, or with a warning the stand-in."""
     try:
         return fashion_mnist.load()
     except DatasetUnavailableError as error:
@@ -76,22 +92,22 @@ def load_dataset(name: str | os.PathLike[str] = "auto") -> Dataset:
             UserWarning,
             stacklevel=_stacklevel(),
         )
-        return synthetic.make()
+        return synthetic.load()
 
 
 def is_file(name: str | os.PathLike[str]) -> bool:
     """Whether `name` is a file for `load_dataset`: a path, or a str that is no dataset's name."""
     if not isinstance(name, str):
         return True
-    if name in ("auto", "fashion-mnist", "synthetic"):
+    if name in NAMES:
         return False
     return name.lower().endswith((".npz", ".npy")) or os.path.exists(name)
 
 
 def _stacklevel() -> int:
-    """Return the stacklevel of the first caller outside this package, as seen by `load_dataset`.
+    """The stacklevel, for the caller of this function, of the first frame outside the package.
 
-    The warning is for whoever called ``fastsoftmax.train()``, too.
+    A warning is for the user's line, be it one that calls ``fastsoftmax.train()``.
     """
     package = __name__.partition(".")[0]
     frame, level = sys._getframe(1), 1

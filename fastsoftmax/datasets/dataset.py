@@ -1,4 +1,4 @@
-"""What every loader hands out."""
+"""What every dataset is when it is loaded, and the error where it cannot be."""
 
 from __future__ import annotations
 
@@ -12,6 +12,14 @@ CLASS_NAMES = (
     "t-shirt", "trouser", "pullover", "dress", "coat",
     "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
+
+
+class DatasetUnavailableError(OSError):
+    """The files of a dataset are neither here nor to be had from the network.
+
+    The first line of the message says it in short. The others say where was looked, what failed,
+    and how to put the files in place by hand.
+    """
 
 
 # eq=False: comparing arrays with == gives no truth value, so identity is the only sound equality.

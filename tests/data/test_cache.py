@@ -41,7 +41,7 @@ def test_the_second_load_reads_only_the_decoded_cache(monkeypatch, small):
     def touched(*args):
         raise AssertionError("the packed files were looked at")
 
-    monkeypatch.setattr(fashion_mnist, "_read_files", touched)
+    monkeypatch.setattr("fastsoftmax.datasets.published.read", touched)
     assert_is(load_dataset("fashion-mnist"), small)
     monkeypatch.delenv("FASTSOFTMAX_DATA_DIR")
     shutil.rmtree(small["folder"])

@@ -9,6 +9,7 @@ from fastsoftmax.datasets import (
     fashion_mnist,
     load_dataset,
 )
+from fastsoftmax.datasets.cache import clean
 from fastsoftmax.files import atomic_write, remove_remains
 from helpers.data import assert_is, decoded_file, files_below, use_folder
 
@@ -84,5 +85,5 @@ def test_the_name_of_what_pooch_downloads_is_that_of_remains(tmp_path):
     with temporary_file(path=tmp_path) as name:
         then = time.time() - 7200
         os.utime(name, (then, then))
-        remove_remains(tmp_path, fashion_mnist._REMAINS)
+        clean(tmp_path)
         assert list(tmp_path.iterdir()) == []

@@ -31,7 +31,8 @@ import numpy as np
 
 import fastsoftmax as fs
 from fastsoftmax import cli
-from fastsoftmax.datasets import fashion_mnist, idx
+from fastsoftmax.datasets import cache, fashion_mnist, idx
+from fastsoftmax.datasets.specification import Parts
 
 SHARES = {"idx": 0.4, "model": 0.35, "decoded": 0.2, "npz": 0.05}
 MEMORY = 4 << 30  # bytes; a file of some kilobytes that wants more is a fault,
@@ -228,9 +229,10 @@ class Decoded:
         rng = np.random.default_rng(0)
         images = [rng.integers(0, 256, (n, 28, 28), np.uint8) for n in (N_TRAIN, N_TEST)]
         self.labels = [rng.integers(0, 10, n).astype(np.uint8) for n in (N_TRAIN, N_TEST)]
-        fashion_mnist._write_decoded(folder / "d.npy", (*images, *self.labels))
+        self.spec = fashion_mnist.specification()
+        cache.write_decoded(folder / "d.npy", self.spec, Parts(*images, *self.labels))
         self.good = [(folder / "d.npy").read_bytes()]
-        assert fashion_mnist._open_decoded(folder / "d.npy") is not None
+        assert cache.open_decoded(folder / "d.npy", self.spec) is not None
 
     def change(self, rng: random.Random, content: bytes) -> bytes:
         out = changed_bytes(rng, content)
@@ -244,7 +246,7 @@ class Decoded:
         return out
 
     def read(self, path: Path) -> None:
-        parts = fashion_mnist._open_decoded(path)
+        parts = cache.open_decoded(path, self.spec)
         if parts is None:
             raise Miss
         shapes = [(N_TRAIN, 28, 28), (N_TEST, 28, 28), (N_TRAIN,), (N_TEST,)]
