@@ -40,10 +40,24 @@ def test_its_figures_are_printed(name, what, figures, command):
         assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.]*\d)", printed(command)), number
 
 
-def test_comments_point_at_what_is_there():
-    names = {name for name, *_ in ROWS}
-    for folder in ("benches", "csrc", "fastsoftmax", "tests"):
+def sources(*folders):
+    for folder in folders:
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".c", ".h", ".py", ".pyx"):
-                pointers = re.findall(r"\(measurements:\s+([a-z-]+)\)", path.read_text())
-                assert set(pointers) <= names, path
+                yield path, path.read_text()
+
+
+def test_comments_point_at_what_is_there():
+    names = {name for name, *_ in ROWS}
+    for path, text in sources("benches", "csrc", "fastsoftmax", "tests"):
+        pointers = re.findall(r"\(measurements:[\s*#]+([a-z-]+)\)", text)
+        assert set(pointers) <= names, path
+
+
+def test_comments_have_no_figures_that_age():
+    """A CPU, what a run took on it, or by how much that was more or less."""
+    cpu = r"\b(?:Zen \d|EPYC|Xeon|Rapids|Ryzen|Graviton)\b"
+    share = r"\d ?% (?:less|more|longer|shorter|faster|slower)"
+    took = r"(?:\btook|\btakes?|\bwhere it is) [\d.]+ ?(?:us|µs|ns|ms)\b"
+    for path, text in sources("benches", "csrc", "fastsoftmax"):
+        assert not re.findall(f"{cpu}|{share}|{took}", re.sub(r"\s+[*#]?\s*", " ", text)), path
