@@ -12,10 +12,10 @@ from functools import cache
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benches import replay
-from benches.alternate import ROUNDS, WARMUP, Child, Race
-from benches.contenders import Spec
-from benches.shapes import SMOKE, Job
+from benches.harness import replay
+from benches.harness.alternate import ROUNDS, WARMUP, Child, Race
+from benches.harness.jobs import SMOKE, Job
+from benches.harness.spec import Spec
 
 Bench = Callable[[Job, str, Spec], None]
 

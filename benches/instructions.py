@@ -1,8 +1,8 @@
 """Instructions that the main kernels take, counted by callgrind: the same on a busy machine.
 
-Compares with `instructions.json` and fails where a count differs by more than 5%; ``--record``
-writes that file anew. Counts hold for the compiler that they were recorded with: with another one
-they are printed and not compared. Needs valgrind, which knows AVX2 but not AVX-512.
+Compares with `instructions.json` and fails where a count differs by more than 5%. ``--record``
+writes that file anew. Counts hold for the compiler that they were recorded with: those of another
+one are printed and not compared. Needs valgrind, which knows AVX2 but not AVX-512.
 """
 
 from __future__ import annotations
@@ -17,15 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
+import fastsoftmax as fs
 from fastsoftmax import _build_info
-from fastsoftmax.backends import get_backend
-from fastsoftmax.optim import SGDSettings
 
 RECORD = Path(__file__).with_name("instructions.json")
 ISA = "x86-64-v3"
 TOLERANCE = 0.05
 
-# case -> (function of csrc to count, rows, n_features, n_classes, dtype)
+# case -> (entry point of csrc that is counted, rows, n_features, n_classes, dtype)
 CASES = {
     "train float32": ("fs_train_epoch", 512, 784, 10, "float32"),
     "train uint8": ("fs_train_epoch", 512, 784, 10, "uint8"),
@@ -43,14 +42,14 @@ def run(case: str) -> None:
     target = rng.integers(0, n_classes, n_rows)
     weight = rng.standard_normal((n_classes, n_features), np.float32)
     bias = np.zeros(n_classes, np.float32)
+    backend, sgd = fs.get_backend("cython"), fs.optim.SGDSettings(lr=0.1)
+    options = {"scale": 1 / 255, "num_threads": 1}
     if case == "softmax":
-        get_backend("cython").softmax(np.ascontiguousarray(x * weight[:, 0]), num_threads=1)
+        backend.softmax(np.ascontiguousarray(x * weight[:, 0]), num_threads=1)
     elif case.startswith("evaluate"):
-        get_backend("cython").evaluate(x, target, weight, bias, scale=1 / 255, num_threads=1)
+        backend.evaluate(x, target, weight, bias, **options)
     else:
-        get_backend("cython").train_epoch(
-            x, target, None, 256, weight, bias, SGDSettings(lr=0.1), scale=1 / 255, num_threads=1
-        )
+        backend.train_epoch(x, target, None, 256, weight, bias, sgd, **options)
 
 
 def count(case: str) -> int:

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional
 
 import fastsoftmax as fs
-from benches import peers
-from benches.data import Data
+from benches.harness import contender
+from benches.harness.data import Data
 from fastsoftmax.torch import linear_cross_entropy
 
 Loss = Callable[[torch.Tensor, torch.nn.Linear, torch.Tensor], torch.Tensor]
@@ -88,12 +88,14 @@ class Work:
         return [p.grad.numpy() for p in (self.linear.weight, self.linear.bias)]
 
 
-class Contender(peers.Contender):
+class Contender(contender.Contender):
     def __init__(self, data: Data, of: str, threads: int) -> None:
         if of != "function" and not hasattr(functional, "linear_cross_entropy"):
-            raise peers.NotAvailable(f"torch {torch.__version__} has no linear_cross_entropy")
+            raise contender.NotAvailable(f"torch {torch.__version__} has no linear_cross_entropy")
         super().__init__(data)
-        self.work = Work(of, threads, data.rows("float32"), data.target, self.weight, self.bias)
+        self.of_batch = Work(
+            of, threads, data.rows("float32"), data.target, self.weight, self.bias
+        )
 
     def about(self) -> dict[str, str]:
         return {"torch": torch.__version__, "fastsoftmax": fs.__version__}
@@ -103,9 +105,9 @@ class Contender(peers.Contender):
 
     def step(self, batch: None) -> None:
         for parameter, gradient in zip(
-            (self.weight, self.bias), self.work.gradients(), strict=True
+            (self.weight, self.bias), self.of_batch.gradients(), strict=True
         ):
             parameter -= self.data.job.lr * gradient
 
     def gradients(self) -> None:
-        self.work.run()
+        self.of_batch.run()

@@ -1,11 +1,9 @@
 """JAX: the whole epoch is one `jit`, a `lax.scan` over its batches, which are gathered inside.
 
-No autograd, and the weights are donated. In ms per epoch on a two-core Zen 4: this 44; the
-gradient by `jax.grad` 47 to 97, from run to run; the learning rate applied to the gradient of the
-weight instead of that of the logits 48; rows gathered by x[rows], whose bounds are checked, 67;
-logits transposed 54; weight transposed 92; -1 scattered to the labels 106; all rows gathered
-before the scan 188. From uint8 rows, converted batch by batch, 36.
-Those were single trials of a script; in the race both row types take 33.
+No autograd, and the weights are donated. Measured slower: the gradient by `jax.grad`; the learning
+rate applied to the gradient of the weight, in place of that of the logits; rows gathered by
+x[rows], whose bounds are checked; logits transposed; weight transposed; -1 scattered to the
+labels; all rows gathered before the scan.
 """
 
 import os
@@ -14,9 +12,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from benches import peers
-from benches.contenders import THREADS
-from benches.data import Data
+from benches.harness import contender
+from benches.harness.data import Data
+from benches.harness.spec import THREADS
 
 if hasattr(os, "sched_setaffinity"):
     # XLA takes as many threads as it may use CPUs, and looks only once, when it is loaded.
@@ -41,7 +39,7 @@ def sgd(params: Params, x: jax.Array, y: jax.Array, scale: float, lr: float) -> 
     return w - (d * scale).T @ x, b - d.sum(0)
 
 
-class Contender(peers.Contender):
+class Contender(contender.Contender):
     def __init__(self, data: Data, rows: str) -> None:
         super().__init__(data)
         self.x = jnp.asarray(data.rows(rows))

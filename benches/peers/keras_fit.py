@@ -1,8 +1,8 @@
 """Keras: `fit`, with as many steps per execution as there are.
 
-Keras cannot be given an order, so the rows are gathered before each epoch, in 22 ms of its 125 or
-so on a two-core Zen 4; to let it shuffle (shuffle=True) takes 117. It runs on its fastest backend:
-with one step per execution JAX takes 141, TensorFlow 385, PyTorch 428; with all, TensorFlow 232.
+Keras cannot be given an order, so the rows are gathered before each epoch. To let it shuffle
+(shuffle=True) takes a little less, but is another job. It runs on JAX, its fastest backend:
+TensorFlow and PyTorch were slower. So was one step per execution.
 """
 
 import os
@@ -10,9 +10,9 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from benches import peers
-from benches.contenders import THREADS
-from benches.data import Data
+from benches.harness import contender
+from benches.harness.data import Data
+from benches.harness.spec import THREADS
 
 os.environ["KERAS_BACKEND"] = "jax"
 if hasattr(os, "sched_setaffinity"):  # as in jax_scan.py
@@ -24,7 +24,7 @@ import keras
 Batch = tuple[NDArray[np.float32], NDArray[np.int32]]
 
 
-class Contender(peers.Contender):
+class Contender(contender.Contender):
     def __init__(self, data: Data) -> None:
         super().__init__(data)
         job = data.job

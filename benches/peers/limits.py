@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benches import peers
-from benches.data import Data
+from benches.harness import contender
+from benches.harness.data import Data
+from benches.harness.verification import SUM_TOLERANCE
 
-SOURCE = Path(__file__).parents[1] / "limits.c"
+SOURCE = Path(__file__).with_name("limits.c")
 # Over the rows, in each call of `evaluate`: to start the threads would count for much in one.
 PASSES = 10
 FLAGS = ["-O3", "-march=native", "-pthread", "-shared", "-fPIC"]
@@ -22,7 +23,7 @@ def compile_limits() -> ctypes.CDLL:
     """The functions of limits.c, for this machine."""
     compiler = shutil.which("cc")
     if compiler is None:
-        raise peers.NotAvailable("there is no C compiler (cc)")
+        raise contender.NotAvailable("there is no C compiler (cc)")
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "limits.so")
         subprocess.run([compiler, *FLAGS, SOURCE, "-o", library], check=True)
@@ -35,7 +36,7 @@ def compile_limits() -> ctypes.CDLL:
     return limits
 
 
-class Contender(peers.Contender):
+class Contender(contender.Contender):
     """Does of an epoch only its reading (limit="read"), or its multiplying and adding ("fma").
 
     `evaluate` does the same of an evaluation, PASSES times: "read-in-order", or "fma", which is
@@ -87,4 +88,4 @@ class Contender(peers.Contender):
             expected = self.data.pixels.sum(dtype=np.float64) / 255
         else:
             expected = self.flop / 2
-        assert abs(self.result / expected - 1) < peers.TOLERANCE, (self.result, expected)
+        assert abs(self.result / expected - 1) < SUM_TOLERANCE, (self.result, expected)

@@ -5,8 +5,8 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from benches import peers
-from benches.data import Data
+from benches.harness import contender
+from benches.harness.data import Data
 
 try:
     from fastsoftmax import __version__
@@ -14,22 +14,22 @@ try:
     from fastsoftmax.backends import get_backend
     from fastsoftmax.optim import SGDSettings
 except RuntimeError as error:  # $FASTSOFTMAX_ISA is not for this CPU, or not built
-    raise peers.NotAvailable(str(error)) from None
+    raise contender.NotAvailable(str(error)) from None
 
 Batch = tuple[NDArray[np.float32] | NDArray[np.uint8], NDArray[np.int32]]
 
 
-class Contender(peers.Contender):
+class Contender(contender.Contender):
     def __init__(self, data: Data, rows: str, threads: int, backend: str = "cython") -> None:
         forced = os.environ.get("FASTSOFTMAX_ISA")
         if forced and forced == _cython.supported_isas()[-1]:
-            raise peers.NotAvailable(f"{forced} is what the contender without an ISA runs")
+            raise contender.NotAvailable(f"{forced} is what the contender without an ISA runs")
         assert not forced or forced == _cython.selected_isa()
         super().__init__(data)
         try:
             self.backend = get_backend(backend)
         except ImportError as error:
-            raise peers.NotAvailable(str(error)) from None
+            raise contender.NotAvailable(str(error)) from None
         self.sgd = SGDSettings(lr=data.job.lr)
         self.x = data.rows(rows)
         self.y = data.target.astype(np.int32)

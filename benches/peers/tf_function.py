@@ -1,8 +1,7 @@
 """TensorFlow: one `tf.function` for the whole epoch, compiled by XLA, no autograd.
 
-In ms per epoch on a two-core Zen 4: this 70; with the weight transposed 129; without XLA 113, with
-the weight transposed 119, by a GradientTape 114, with parallel_iterations=1 130.
-Those were single trials of a script; in the race this takes 39.
+Measured slower: the weight transposed, with XLA and without; without XLA; a GradientTape;
+parallel_iterations=1.
 """
 
 import os
@@ -10,9 +9,9 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
-from benches import peers
-from benches.contenders import THREADS
-from benches.data import Data
+from benches.harness import contender
+from benches.harness.data import Data
+from benches.harness.spec import THREADS
 
 os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 if hasattr(os, "sched_setaffinity"):  # XLA's own pool does not read the settings below
@@ -26,7 +25,7 @@ tf.config.threading.set_inter_op_parallelism_threads(THREADS)
 Batch = tuple[tf.Tensor, tf.Tensor]
 
 
-class Contender(peers.Contender):
+class Contender(contender.Contender):
     def __init__(self, data: Data) -> None:
         super().__init__(data)
         self.x = tf.constant(data.rows("float32"))

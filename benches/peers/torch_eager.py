@@ -1,20 +1,20 @@
 """PyTorch with autograd, as most people write it, but with the data in memory.
 
-And a little better: index_select for X[rows] and the fused SGD, 7 to 10 % of an epoch together.
-Gathering into a buffer gained nothing more here.
+And a little better: index_select in place of X[rows], and the fused SGD. Gathering into a buffer
+gained nothing more.
 """
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benches import peers
-from benches.data import Data
+from benches.harness import contender
+from benches.harness.data import Data
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
 
-class Contender(peers.Contender):
+class Contender(contender.Contender):
     def __init__(self, data: Data) -> None:
         super().__init__(data)
         job = data.job

@@ -1,17 +1,16 @@
 """The tuned PyTorch loop with its two products cut up, as batched products.
 
-MKL hardly shares a product with 10 classes between threads (13 ms an epoch against 17 with one),
-but PyTorch shares a batched one: the forward product over 8 blocks of rows takes 9 ms instead of
-13, the gradient over 2 blocks of features 10 instead of 12. Both on Zen 4; 2 and 4 blocks of
-rows took 10.0 and 10.6, 4 and 8 blocks of features 11.6 and 10.3, the gradient over blocks of
-rows 13. As a whole 40 where the loop it derives from took 50.
+MKL hardly shares a product with 10 classes between threads, but PyTorch shares a batched one.
+The forward product is cut into 8 blocks of rows, the gradient into 2 blocks of features: 2 and 4
+blocks of rows were slower, as were 4 and 8 blocks of features, and the gradient over blocks of
+rows.
 """
 
 from math import gcd
 
 import torch
 
-from benches.data import Data
+from benches.harness.data import Data
 from benches.peers import torch_tuned
 
 ROW_BLOCKS, FEATURE_BLOCKS = 8, 2

@@ -72,7 +72,7 @@ static void *multiply_add(void *argument) {
 }
 
 /* Starts a thread on the given one of the CPUs that this process may use. Left to the scheduler, new
- * threads may share a CPU for some milliseconds: 16 ms for the multiply-adds, where pinned 8. */
+ * threads may share a CPU for some milliseconds, and the limit would not be one. */
 static void start(pthread_t *thread, int cpu_index, void *(*work)(void *), job *j) {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);

@@ -8,8 +8,8 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from benches import shapes
-from benches.grid import Result, batch_name
+from benches.sections.shapes_jobs import CLASSES, FEATURES, batch_name
+from benches.sections.shapes_race import Result
 
 WIDEST = 8.0  # the colours end there; the numbers go on
 
@@ -27,16 +27,16 @@ def draw(results: list[Result], path: Path) -> None:
     )
     for axes, batch in zip(panels[0], batches, strict=True):
         cells = {
-            (shapes.CLASSES.index(r.job.n_classes), shapes.FEATURES.index(r.job.n_features)): r
+            (CLASSES.index(r.job.n_classes), FEATURES.index(r.job.n_features)): r
             for r in results
             if batch_name(r.job) == batch
         }
         logs = [
             [
                 log2(cells[row, column].ratio) if (row, column) in cells else float("nan")
-                for column in range(len(shapes.FEATURES))
+                for column in range(len(FEATURES))
             ]
-            for row in range(len(shapes.CLASSES))
+            for row in range(len(CLASSES))
         ]
         image = axes.imshow(
             logs, cmap="RdBu", vmin=-log2(WIDEST), vmax=log2(WIDEST), aspect="auto"
@@ -53,11 +53,11 @@ def draw(results: list[Result], path: Path) -> None:
                 color="white" if abs(log2(result.ratio)) > 2 else "#222222",
             )
         axes.set_title("all rows in one batch" if batch == "all" else f"B = {batch}", fontsize=10)
-        axes.set_xticks(range(len(shapes.FEATURES)), [str(d) for d in shapes.FEATURES])
+        axes.set_xticks(range(len(FEATURES)), [str(d) for d in FEATURES])
         axes.set_xlabel("D")
         axes.tick_params(length=0, labelsize=8)
         axes.spines[:].set_visible(False)
-    panels[0][0].set_yticks(range(len(shapes.CLASSES)), [f"K = {k}" for k in shapes.CLASSES])
+    panels[0][0].set_yticks(range(len(CLASSES)), [f"K = {k}" for k in CLASSES])
     bar = figure.colorbar(image, ax=panels, ticks=range(-3, 4), pad=0.01)
     bar.ax.set_yticklabels(["⅛", "¼", "½", "1", "2", "4", "8"])
     bar.outline.set_visible(False)

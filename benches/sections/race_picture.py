@@ -1,4 +1,4 @@
-"""The picture of a report: a bar for each contender, a line for each limit."""
+"""The picture of the race: a bar for each contender, a line for each limit."""
 
 import textwrap
 from itertools import cycle
@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from benches.contenders import Spec
+from benches.harness.spec import Spec
 
 COLORS = {"ours": "#d1495b", "peer": "#9aa5b1"}
 LIMIT_COLORS = ["#00798c", "#e09f3e"]

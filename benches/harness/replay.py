@@ -1,7 +1,7 @@
-"""A clock for pytest-benchmark that stands still but for the times replayed into it.
+"""A clock for pytest-benchmark that moves only by the times replayed into it.
 
 Given as the `timer` of a bench, it makes the table and the JSON show what the child processes
-measured, not how long the parent waited for them.
+measured. A real clock would show how long the parent waited for them.
 """
 
 now = 0.0

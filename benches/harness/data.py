@@ -1,7 +1,4 @@
-"""The data of a job, and the weights that float64 NumPy reaches on them.
-
-Made once in the parent and saved to a temporary folder, whence every contender loads them.
-"""
+"""The data of a job: made once by the parent, and loaded by every contender from a folder."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -9,19 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benches.shapes import Job
+from benches.harness.jobs import Job
+from benches.harness.verification import Trained, train
 
 CHECKED_STEPS = 3
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Where training ends: the truth that a contender is held to."""
-
-    weight: NDArray[np.float64]  # (K, D)
-    bias: NDArray[np.float64]  # (K,)
-    loss: float  # summed over the rows, each before the update by its own batch
-    correct: int
+ARRAYS = ("pixels", "target", "weight", "bias", "order")
 
 
 @dataclass(frozen=True)
@@ -75,35 +64,9 @@ def make(job: Job) -> Data:
     return replace(made, epoch=epoch, steps=steps)
 
 
-def train(
-    job: Job,
-    pixels: NDArray[np.uint8],
-    target: NDArray[np.int64],
-    weight: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    order: NDArray[np.int64],
-) -> Trained:
-    """One pass over the rows in the given order, in float64, the plainest way."""
-    weight, bias = weight.astype(np.float64), bias.astype(np.float64)
-    loss, correct = 0.0, 0
-    for start in range(0, len(order), job.batch_size):
-        rows = order[start : start + job.batch_size]
-        x, y, each = pixels[rows] / 255.0, target[rows], np.arange(len(rows))
-        logits = x @ weight.T + bias
-        correct += int((logits.argmax(axis=1) == y).sum())
-        logits -= logits.max(axis=1, keepdims=True)
-        log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-        loss -= float(log_p[each, y].sum())
-        residual = np.exp(log_p)
-        residual[each, y] -= 1
-        weight -= job.lr / len(rows) * (residual.T @ x)
-        bias -= job.lr / len(rows) * residual.sum(axis=0)
-    return Trained(weight, bias, loss, correct)
-
-
 def save(data: Data, folder: Path) -> None:
-    """One .npy per array of the data, and one .npz for each truth."""
-    for name in ("pixels", "target", "weight", "bias", "order"):
+    """One .npy for each array of the data, and one .npz for each truth."""
+    for name in ARRAYS:
         np.save(folder / f"{name}.npy", getattr(data, name))
     for name in ("epoch", "steps"):
         truth = getattr(data, name)
@@ -114,10 +77,7 @@ def save(data: Data, folder: Path) -> None:
 
 def load(job: Job, folder: Path) -> Data:
     """The data that `save` wrote."""
-    arrays = {
-        name: np.load(folder / f"{name}.npy")
-        for name in ("pixels", "target", "weight", "bias", "order")
-    }
+    arrays = {name: np.load(folder / f"{name}.npy") for name in ARRAYS}
     return Data(
         job, **arrays, epoch=_truth(folder / "epoch.npz"), steps=_truth(folder / "steps.npz")
     )

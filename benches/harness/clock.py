@@ -1,0 +1,32 @@
+"""How long a call takes in this process, and when its threads have come to rest."""
+
+import time
+from collections.abc import Callable
+
+# A turn begins with untimed work, for this long: the threads were asleep, and Linux may let those
+# that wake share a core for a while.
+WARM_SECONDS = 0.05
+
+
+def seconds_of(work: Callable[[], object], count: int) -> float:
+    """Seconds that `work` takes when warm, over `count` times in a row."""
+    start = time.perf_counter()
+    while time.perf_counter() - start < WARM_SECONDS:
+        work()
+    start = time.perf_counter()
+    for _ in range(count):
+        work()
+    return (time.perf_counter() - start) / count
+
+
+def settle() -> None:
+    """Waits until no thread of this process runs.
+
+    The pools of OpenMP and OpenBLAS spin for a while after their last work. They would do so
+    beside whoever is timed next.
+    """
+    while True:
+        before = time.process_time()
+        time.sleep(0.005)
+        if time.process_time() - before < 0.0005:
+            return
