@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
 import fastsoftmax
+from fastsoftmax.backends.chunks import chunks_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "glossary.svg"
@@ -66,17 +67,6 @@ def _number(text: str, pattern: str) -> int:
     if operator is None:
         return int(first)
     return int(first) << int(second) if operator == "<<" else int(first) * int(second)
-
-
-def chunks_of(n_rows: int, n: dict[str, int]) -> tuple[int, int]:
-    """The rule by which so many rows are cut: how many chunks, and of how many rows."""
-    block = n["FS_BLOCK_ROWS"]
-    most = min(max(n["LEAST_CHUNKS"], divide_up(n_rows, block)), n["FS_MAX_CHUNKS"])
-    rows = divide_up(divide_up(n_rows, most), 4) * 4
-    if rows > block:
-        rows = divide_up(rows, block) * block
-    rows = max(n["CHUNK_ROWS"], rows)
-    return divide_up(n_rows, rows), rows
 
 
 def divide_up(a: int, b: int) -> int:
@@ -165,7 +155,7 @@ class Canvas:
 
 def draw_rows(c: Canvas, n: dict[str, int], top: float) -> None:
     batch, block, panel = n["batch_size"], n["FS_BLOCK_ROWS"], tile_vectors(n) * n["FS_LANES"]
-    n_chunks, chunk_rows = chunks_of(batch, n)
+    n_chunks, chunk_rows = chunks_of(batch)
     c.title(top, "Rows", "what a step reads, cut by the number of rows alone", ROWS[3])
     top += 62
     height, below = 250, top + 276
@@ -320,7 +310,7 @@ def draw_step(c: Canvas, n: dict[str, int], top: float) -> None:
         c.text(858 + i * 88, top + 21, f"thread {i}", fontsize=9.5, color=GREY)
     top += 68
 
-    n_chunks, _ = chunks_of(batch, n)
+    n_chunks, _ = chunks_of(batch)
     c.text(40, top, "by rows", fontsize=11.5, fontweight="bold", color=CALL[3])
     c.text(122, top, "where the weight is small", fontsize=9.5, color=GREY)
     y0, h, gap = top + 50, 34, 8
@@ -363,7 +353,7 @@ def draw_step(c: Canvas, n: dict[str, int], top: float) -> None:
     c.box(x, y0, 90, total, "none", 1.6)
     held = (x + 134, y0, 130, total)
     c.zoom((x, y0, 90, total / n_spans), held, ROWS[1])
-    in_span, rows = chunks_of(span, n)
+    in_span, rows = chunks_of(span)
     for i in range(in_span):
         y = y0 + i * total / in_span
         c.box(held[0], y, 130, total / in_span, owner[i * THREADS // in_span], 0.5)

@@ -50,13 +50,3 @@ def test_no_text_lies_on_another(glossary):
         assert figure.bbox.containsy(box.y0) and figure.bbox.containsy(box.y1), text
         for other, place in boxes[:i]:
             assert not box.overlaps(place), (text, other)
-
-
-def test_it_cuts_rows_as_the_kernels_do(glossary):
-    numba = pytest.importorskip("numba")
-    from fastsoftmax.backends.numba import kernels
-
-    chunks_of, n = kernels.chunks_of, glossary.numbers()
-    cut = numba.njit(lambda n_rows: chunks_of(n_rows))
-    for n_rows in (1, 15, 16, 17, 63, 64, 65, 200, 255, 256, 257, 1024, 4096, 4097, 60_000):
-        assert glossary.chunks_of(n_rows, n) == cut(n_rows)
