@@ -1,7 +1,7 @@
 """Where the command ``fastsoftmax`` begins.
 
-It is no part of the package, whose import itself may fail: by an environment variable, or by a
-build that does not fit. That is told in one line, as every other error.
+The import of the package may fail: an environment variable is wrong, or the build does not fit.
+This module is outside of the package, so that it can tell such an error in one line.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""Arrays at the door: what is given becomes an array, or the message has the line that makes one.
+"""Arrays as arguments: each becomes a NumPy array, or the message has the line that makes one.
 
-Nothing is imported to ask what a thing is: SciPy's, pandas' and PyTorch's are known by what they
-have.
+Objects of SciPy, pandas and PyTorch are known by their attributes, so that none of these has to be
+imported.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .scalars import shown
 
 Array = npt.NDArray[Any]
 
-LARGEST_CLASS_WEIGHT = 2.0**100  # products with rows, features and other weights stay in float32
+LARGEST_CLASS_WEIGHT = 2.0**100  # float32 has room for its products with features and weights
 
 
 def as_array(name: str, value: Any) -> Array:
-    """`value` as an array, not copied where it is one."""
+    """`value` as an array; what is one is not copied."""
     if type(value) is np.ndarray:
         return value
     if hasattr(value, "toarray"):
@@ -52,7 +52,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _to_numpy(tensor: Any) -> str:
-    """The calls that make an array of a tensor."""
+    """The chain of calls that makes an array of a tensor."""
     calls = [
         (tensor.requires_grad, ".detach()"),
         (tensor.device.type != "cpu", ".cpu()"),
@@ -64,14 +64,14 @@ def _to_numpy(tensor: Any) -> str:
 
 
 def conversion(name: str, value: Any, dtype: np.dtype[Any]) -> str:
-    """What makes an array of that dtype of it."""
+    """The expression that makes an array of that dtype of `value`."""
     if isinstance(value, np.ndarray):
         return f"{name}.astype(np.{dtype})"
     return f"{name}{_to_numpy(value)}" if _is_tensor(value) else f"np.array({name}, np.{dtype})"
 
 
 def wrong_rows(name: str, expected: str, array: Array, value: Any) -> TypeError:
-    """The error for `value`, which came as `array` of a dtype that rows do not have."""
+    """The error for rows `value` that came as `array`, whose dtype rows cannot have."""
     got = str(array.dtype) if array.ndim else type(value).__name__
     if array.dtype == object and hasattr(value, "columns") and hasattr(value.dtypes, "items"):
         wrong = [str(c) for c, dtype in value.dtypes.items() if dtype.kind not in "biuf"]
@@ -87,7 +87,7 @@ def wrong_rows(name: str, expected: str, array: Array, value: Any) -> TypeError:
 
 
 def contiguous(name: str, array: Array) -> None:
-    """Checks that its elements lie as C has them."""
+    """Checks that the elements lie in C order without gaps."""
     if not array.flags.c_contiguous:
         raise ValueError(
             f"{name} must be C-contiguous, got shape {array.shape} with strides {array.strides}; "
@@ -96,7 +96,7 @@ def contiguous(name: str, array: Array) -> None:
 
 
 def numbers(name: str, value: Any) -> Array:
-    """`value` as an array of real numbers; Python objects, such as Fractions, become floats."""
+    """`value` as an array of real numbers; Python objects such as Fractions become floats."""
     array = as_array(name, value)
     if array.dtype == object and array.ndim:
         each = [scalars.finite(f"{name}[{i}]", number) for i, number in enumerate(array.flat)]
@@ -108,7 +108,7 @@ def numbers(name: str, value: Any) -> Array:
 
 
 def class_weights(name: str, value: Any) -> Array:
-    """`value` as a weight of each class in their order, (K,): a copy of one's own, read-only."""
+    """`value` as weights (K,) in the order of the classes: a read-only copy."""
     if isinstance(value, Mapping):
         raise TypeError(
             f"{name} must be an array, of each class in their order, got {type(value).__name__}; "

@@ -34,7 +34,7 @@ def _config() -> dict[str, str]:
         "numpy": np.__version__,
         "built by": f"{_build_info.compiler} for {_build_info.host}",
     }
-    threads = get_num_threads()  # before Numba's layer, which has its own words for a wrong one
+    threads = get_num_threads()  # before Numba, whose message for a wrong number is another
     available = available_backends()
     if "cython" in available:
         from .backends.cython import built_isas, selected_isa, supported_isas
@@ -51,7 +51,7 @@ def _config() -> dict[str, str]:
 
 
 def _numba() -> dict[str, str]:
-    """What a Numba that cannot be used says of itself, too: the other backends may do."""
+    """The version and the threading layer of Numba, or why it cannot be used."""
     try:
         import numba
 

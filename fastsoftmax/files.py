@@ -1,18 +1,19 @@
-"""Writing to a path, as whole as what is there allows.
+"""Writing a file so that nobody ever sees half of it.
 
 Design
 ------
-a) A reader sees the old file, or the new one, or none, never half: a new file is written beside
-   it and takes its name, with the permissions, and where allowed the owner, of the old one.
-b) A path is what `open` would write to. Symbolic links are followed to the file they name, be it
-   there or not; only that file is replaced.
-c) What cannot be replaced without becoming something else is written itself, when the whole
-   content is known: devices, pipes, and what /dev/stdout and /proc/self/fd name; a file of
-   several names (hard links), whose other names would keep the old content; a file whose owner
-   cannot be kept, or in whose folder nothing may be put. For a file, room on the disk is taken
-   before its content is touched, so that a full disk costs nothing; only a kill in the moment of
-   the writing can.
-d) A file that may not be written is not replaced either, though the folder would allow it.
+a) A new file is written beside the old one and then takes its name. A reader sees the old file,
+   the new one, or none. The new file gets the permissions of the old one and, where that is
+   allowed, the owner.
+b) A path names what `open` would write to. Symbolic links are followed to the file that they
+   name, and that file alone is replaced. It need not exist.
+c) Some outputs cannot be replaced: devices, pipes, and what /dev/stdout and /proc/self/fd name; a
+   file with several names (hard links), whose other names would keep the old content; a file
+   whose owner cannot be kept, or in whose folder no file may be put. These are written in place,
+   once the whole content is known.
+d) Before a file is written in place, its space on the disk is reserved. A full disk then leaves
+   the old content; only a kill in the moment of the writing does not.
+e) A file without write permission is not replaced, even where its folder would allow it.
 """
 
 from __future__ import annotations
@@ -30,20 +31,20 @@ from typing import BinaryIO, NamedTuple, TypeAlias
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 
-# Folders in which a link is an open file, whatever its text says
+# Folders in which a link stands for an open file, whatever its target is called
 _DESCRIPTORS = re.compile(r"/proc/\d+(/task/\d+)?/fd|/dev/fd")
 TEMPORARY = r"\..+\.[0-9a-f]{16}\.tmp"  # the name of a file that is being written
-_OLD = 3600.0  # seconds after which nobody is writing it any more
-# What a folder says that takes no new file, or none in the place of this one (a mount point)
+_OLD = 3600.0  # seconds after which a temporary file is taken for abandoned
+# Errors of a folder that takes no new file, or of a file that cannot be replaced (a mount point)
 _NOT_HERE = {errno.EACCES, errno.EBUSY, errno.EPERM, errno.EROFS}
 
 
 class Output(NamedTuple):
     """What a path names."""
 
-    path: str  # without the links that it ends in
-    status: os.stat_result | None  # of what is there, if anything is
-    is_descriptor: bool  # as /dev/stdout is
+    path: str  # with its final symbolic links followed
+    status: os.stat_result | None  # None where nothing is there
+    is_descriptor: bool  # an open file, as /dev/stdout is
 
     @property
     def is_file(self) -> bool:
@@ -52,7 +53,7 @@ class Output(NamedTuple):
 
 @contextmanager
 def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
-    """Open a binary file whose content is that of `path` when the block ends without an error.
+    """A binary file to write to; `path` gets its content if the block ends without an error.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
             if isinstance(file, io.BytesIO):
                 _overwrite(output, file.getvalue())
             else:
-                # Without this a power cut can leave the new name with the right size and no
+                # Without fsync a power cut can leave the new name with the right size and no
                 # content.
                 file.flush()
                 os.fsync(file.fileno())
@@ -93,10 +94,10 @@ def atomic_write(path: StrPath) -> Iterator[BinaryIO]:
 
 
 def check_output(path: StrPath) -> Output:
-    """What `path` names, if it can be written: an OSError says why not."""
+    """What `path` names; raises an OSError with the reason if it cannot be written."""
     name = target = os.fsdecode(path)
     try:
-        status = os.stat(name)  # an OSError, too, where links go round in a circle
+        status = os.stat(name)  # raises another OSError where links form a circle
     except FileNotFoundError:
         status = None
     is_descriptor = False
@@ -127,14 +128,14 @@ def same_file(a: StrPath, b: StrPath) -> bool:
 
 
 def _temporary_name(path: str) -> str:
-    """Of a new file beside it; no longer than a file system takes, which may be 255 bytes."""
+    """The path of a new file beside `path`; file systems may allow 255 bytes for its name."""
     folder, name = os.path.split(path)
-    # The random part keeps processes apart that write the same file at the same time.
+    # The random part is for processes that write the same file at the same time
     return os.path.join(folder, f".{name[:58]}.{os.urandom(8).hex()}.tmp")
 
 
 def _open_new(temporary: str, output: Output) -> BinaryIO | None:
-    """The new file, or None where the output must be written itself."""
+    """The new file, or None where the output must be written in place."""
     status = output.status
     if status is None:
         return open(temporary, "xb")
@@ -146,7 +147,7 @@ def _open_new(temporary: str, output: Output) -> BinaryIO | None:
             own = os.fstat(new.fileno())
             if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):
                 os.chown(temporary, status.st_uid, status.st_gid)
-            shutil.copystat(output.path, temporary)  # access lists, too; the times will be new
+            shutil.copystat(output.path, temporary)  # permissions and access lists
         except BaseException:
             new.close()
             raise
@@ -171,17 +172,17 @@ def _rename(temporary: str, output: Output) -> None:
 
 
 def _overwrite(output: Output, content: bytes) -> None:
-    """Writes what is there itself: a file from its beginning, a device or a pipe as it goes."""
+    """Writes in place: to a file from its beginning, to a device or a pipe as it comes."""
     own = f"/proc/{os.getpid()}/", "/dev/fd"
     if output.is_descriptor and os.path.realpath(os.path.dirname(output.path)).startswith(own):
-        # As it stands: a file that was opened anew would be written from its beginning, over what
-        # standard output has written there.
+        # The descriptor is used as it is. If its file were opened anew, it would be written from
+        # its beginning, over what standard output has written there.
         with open(os.dup(int(os.path.basename(output.path))), "wb") as file:
             file.write(content)
         return
     with open(os.open(output.path, os.O_WRONLY), "wb") as file:
         if output.is_file:
-            _take_room(file.fileno(), len(content))
+            _reserve(file.fileno(), len(content))
         file.write(content)
         if output.is_file:
             file.truncate()
@@ -189,15 +190,15 @@ def _overwrite(output: Output, content: bytes) -> None:
             os.fsync(file.fileno())
 
 
-def _take_room(descriptor: int, n_bytes: int) -> None:
-    """Takes the room on the disk, or raises and leaves the file as it was."""
+def _reserve(descriptor: int, n_bytes: int) -> None:
+    """Reserves space on the disk, or raises and leaves the file as it was."""
     if n_bytes == 0 or not hasattr(os, "posix_fallocate"):
         return
     before = os.fstat(descriptor).st_size
     try:
         os.posix_fallocate(descriptor, 0, n_bytes)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # not every file system can
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # the file system cannot reserve
             os.ftruncate(descriptor, before)
             raise
 
@@ -209,7 +210,8 @@ def remove_remains(folder: StrPath, pattern: str = TEMPORARY) -> None:
     ----------
     folder : path
     pattern : str
-        A regular expression for the whole name. What it matches, and is an hour old, is removed.
+        A regular expression for the whole name. Files that it matches are removed if they are an
+        hour old.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

@@ -1,7 +1,7 @@
 """Locks that a fork waits for.
 
-A child has only the thread that forked. Where another one held a lock at that moment, nobody gives
-it back in the child, and who asks for it there waits forever.
+A child process has only the thread that forked. A lock that another thread held at that moment is
+never released in the child, and whoever asks for it there waits forever.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Lock(Protocol):
     def release(self) -> object: ...
 
 
-# Held while a module of ours is imported at its first use: Numba's takes seconds
+# Held while a module of ours is imported at its first use; the one of Numba takes seconds
 import_lock = threading.RLock()
 
 _locks: list[Lock] = [import_lock]
@@ -24,12 +24,12 @@ _held: list[Lock] = []
 
 
 def wait_for(*locks: Lock) -> None:
-    """Lets each fork from now on wait until it has these, in this order, after those before."""
+    """Makes each later fork acquire these locks, in this order, after those named before."""
     _locks.extend(locks)
 
 
 def _hold() -> None:
-    for lock in _locks:  # the first may be held by an import that adds some
+    for lock in _locks:  # grows in this loop: an import that held the first lock may add some
         lock.acquire()
         _held.append(lock)
 

@@ -1,7 +1,7 @@
-"""Labels of rows, as people have them: one-dimensional arrays, compared exactly.
+"""Labels of rows as users have them: one-dimensional arrays, compared exactly.
 
-A label is an integer, a boolean or a string. Integers are the same whatever their type, and
-booleans are the integers 0 and 1, as in Python; a string is never a number.
+A label is an integer, a boolean or a string. Integers of different types are equal if their values
+are, and booleans are the integers 0 and 1, as in Python. A string never equals a number.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def labels(y: Any, name: str = "labels") -> Array:
     Raises
     ------
     TypeError, ValueError
-        It is not such labels; the message has the line of Python that makes them so.
+        `y` are no such labels; the message has the line of Python that makes labels of them.
     """
     if isinstance(y, np.ma.MaskedArray) and y.mask.any():
         raise TypeError(
@@ -51,13 +51,13 @@ def labels(y: Any, name: str = "labels") -> Array:
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if kind == "U" and array.nbytes > 0:
         points = np.ascontiguousarray(array).view(np.uint32)
-        if points.max() > sys.maxunicode:  # of a broken file; Python would stop at it
+        if points.max() > sys.maxunicode:  # from a broken file; Python could not read it
             raise ValueError(f"{name} must be text, got code point {points.max():#x}")
     return array
 
 
 def label(value: Any, name: str) -> Any:
-    """`value` as one label, an int, bool or str."""
+    """`value` as one label: an int, a bool or a str."""
     try:
         return labels([value]).item()
     except (TypeError, ValueError):
@@ -67,7 +67,7 @@ def label(value: Any, name: str) -> Any:
 
 
 def _one_dimensional(y: Any, array: Array, name: str) -> str:
-    """How to make labels of an array of other dimensions."""
+    """The end of a message: how labels are made of an array of other dimensions."""
     if hasattr(y, "toarray"):
         return f" of type {type(y).__name__}; {name}.toarray().ravel() is the array"
     if array.ndim == 0:
@@ -78,7 +78,7 @@ def _one_dimensional(y: Any, array: Array, name: str) -> str:
 
 
 def _from_objects(values: list[Any], name: str) -> Array:
-    """Of Python's objects: exactly what they are, or an error."""
+    """Labels of Python objects, each kept exactly."""
     types = set(map(type, values))
     if not types <= {bool, int, str}:
         values = [_python(value) for value in values]
@@ -118,8 +118,10 @@ def _from_objects(values: list[Any], name: str) -> Array:
 
 
 def _python(value: Any) -> Any:
-    """A scalar of NumPy or of another library, or of a subclass, as Python's own."""
-    if isinstance(value, (np.datetime64, np.timedelta64)):  # whose item may be a mere int
+    """A scalar of a library or of a subclass as Python's own type."""
+    if isinstance(
+        value, (np.datetime64, np.timedelta64)
+    ):  # its item may be an int, and is no label
         return value
     if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
@@ -129,7 +131,7 @@ def _python(value: Any) -> Any:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether it is None, NaN, or what pandas has for them."""
+    """Whether it is None, NaN, or pandas' NA or NaT."""
     if isinstance(value, float):
         return value != value
     return value is None or type(value).__name__ in ("NAType", "NaTType")
@@ -143,7 +145,7 @@ def _missing(name: str, i: int, value: Any) -> TypeError:
 
 
 def _not_of_floats(array: Array, name: str) -> TypeError:
-    """What to do about labels that are floats."""
+    """The error for labels that are floats."""
     missing = np.isnan(array)
     if missing.any():
         i = int(missing.argmax())
@@ -161,15 +163,15 @@ def _wrong_kind(name: str, got: str, cure: str) -> TypeError:
 
 
 def indices(classes: Array, y: Array) -> npt.NDArray[np.intp]:
-    """The place in `classes` of each label in `y`, (N,); -1 where it is none of them.
+    """The index in `classes` of each label in `y`, (N,); -1 for a label that is no class.
 
-    Both are arrays that `labels` returned, and no class is there twice.
+    Both are arrays that `labels` returned, and `classes` has no label twice.
     """
     if (classes.dtype.kind == "U") != (y.dtype.kind == "U"):
         return np.full(len(y), -1)
     possible: Any = True
     if classes.dtype.kind != "U":
-        # In the type of the classes: of int64 and uint64 together NumPy would make float64.
+        # y is compared in the type of the classes: of int64 and uint64 NumPy would make float64
         classes, y = (a.view(np.uint8) if a.dtype == bool else a for a in (classes, y))
         if not np.can_cast(y.dtype, classes.dtype):
             limits = np.iinfo(classes.dtype)
@@ -183,17 +185,17 @@ def indices(classes: Array, y: Array) -> npt.NDArray[np.intp]:
 
 
 def some(classes: Array) -> str:
-    """The classes, or the first of many, for a message."""
+    """The classes for a message; of many the first."""
     first: list[Any] = classes[:20].tolist()
     more = len(classes) - len(first)
     return f"{first}" if more == 0 else f"{first} and {more} more"
 
 
 def check_index(**arrays: Any) -> None:
-    """Refuses Series and frames of one call whose rows have different names.
+    """Refuses pandas objects of one call that have different indices.
 
-    Rows belong together by position, as in NumPy. pandas would put them together by their index:
-    where both have one, both must mean the same.
+    Rows belong together by position, as in NumPy. pandas puts rows together by their index, so
+    where two arguments have one, both ways must give the same.
     """
     named = [(name, array.index) for name, array in arrays.items() if hasattr(array, "iloc")]
     for name, index in named[1:]:

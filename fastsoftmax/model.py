@@ -1,4 +1,4 @@
-"""The trained model: prediction and evaluation. Its file is in `model_file`."""
+"""The trained model: prediction and evaluation. `model_file` saves and loads it."""
 
 from __future__ import annotations
 
@@ -27,36 +27,37 @@ class Evaluation(NamedTuple):
 class LinearClassifier:
     """Softmax regression: ``p(class | x) = softmax(x @ weight.T + bias)``.
 
-    Rows come as float32 or as uint8, (N, D) or (N, H, W) and the like, C-contiguous; uint8
-    features are multiplied by `scale`.
+    Rows are float32 or uint8, (N, D) or (N, H, W) and the like, C-contiguous. Features of uint8
+    are multiplied by `scale`.
 
     Parameters
     ----------
     weight : ndarray of float32, shape (K, D)
     bias : ndarray of float32, shape (K,)
-        Both are kept, not copied.
+        The arrays are kept, not copied.
     classes : array_like, shape (K,), optional
-        The label of each class, integers, booleans or strings; 0 to K - 1 where None. Copied.
+        The label of each class: integers, booleans or strings. None means 0 to K - 1. Copied.
     class_names : sequence of str, optional
-        A name of each class for people to read, in the order of `classes`.
+        A name for people of each class, in the order of `classes`.
     scale : float
-        Of uint8 features; 1/255 makes pixels run from 0 to 1.
+        The factor of uint8 features; with 1/255 pixels run from 0 to 1.
     settings : mapping, optional
-        How it was trained, for the record: anything that JSON can hold. It is copied; tuples and
+        A record of how it was trained: anything that JSON can hold. It is copied. Tuples and
         NumPy arrays become lists, and NumPy's numbers Python's.
 
     Raises
     ------
     TypeError, ValueError
-        Dtypes or shapes are not those, or classes repeat.
+        A dtype or a shape is another, or a class occurs twice.
 
     Notes
     -----
-    Each parameter is an attribute too. What is assigned to one is checked as it is here, and what
-    was changed in place is checked once more by `save`.
+    Each parameter is an attribute, too. A value that is assigned to it is checked as by the
+    constructor. `save` checks all of them again, since an array can be changed in place.
 
-    Integer labels are the same whatever their type, and booleans are the integers 0 and 1: a
-    model of classes 0 and 1 can be scored with ``y > 0``. A string is never a number.
+    Integer labels of different types are equal if their values are, and booleans are the integers
+    0 and 1: a model of classes 0 and 1 can be scored with ``y > 0``. A string never equals a
+    number.
 
     Examples
     --------
@@ -83,7 +84,7 @@ class LinearClassifier:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         weight, bias = checks.parameters(weight, bias)
-        vars(self).update(weight=weight, bias=bias)  # each of which is checked by the other
+        vars(self).update(weight=weight, bias=bias)  # past __setattr__, which needs both
         self.classes = classes
         self.class_names = class_names  # type: ignore[assignment]
         self.scale = scale
@@ -133,15 +134,15 @@ class LinearClassifier:
         return self.scale if x.dtype == np.uint8 else 1.0
 
     def decision_function(self, x: Any) -> Array:
-        """Logits (N, K) of the rows `x`, float32; of both classes where there are two."""
+        """Logits (N, K) of the rows `x`, float32; with two classes, too, there is one for each."""
         x = checks.rows(x, self.n_features)
         return get_backend().predict_logits(x, self.weight, self.bias, scale=self._scale_for(x))
 
     def predict(self, x: Any) -> Array:
-        """The likeliest of `classes` for each row of `x`, (N,); the first of those that tie.
+        """The most probable of `classes` for each row of `x`, (N,); the first of several.
 
-        A row with NaN has no likeliest class. It is given one here all the same, since labels
-        have no NaN; its probabilities are NaN, and `score` does not count it as right.
+        A row with NaN has no most probable class, but gets one here, since no label is NaN. Its
+        probabilities are NaN, and `score` does not count it as right.
         """
         predicted: Array = self.classes[self.decision_function(x).argmax(axis=1)]
         return predicted
@@ -149,7 +150,8 @@ class LinearClassifier:
     def predict_proba(self, x: Any) -> Array:
         """Probabilities (N, K) of the classes for each row of `x`, float32.
 
-        Those below e**-104 are 0: ``log_softmax(model.decision_function(x))`` has all.
+        float32 has 0 for a probability below e**-104. The logarithm of any probability is in
+        ``log_softmax(model.decision_function(x))``.
         """
         return get_backend().softmax(self.decision_function(x))
 
@@ -159,7 +161,7 @@ class LinearClassifier:
         Raises
         ------
         TypeError, ValueError
-            `y` are no labels, or one is none of the classes.
+            `y` are no labels, or a label is none of the classes.
         """
         y = labels(y)
         index = indices(self.classes, y)
@@ -173,12 +175,12 @@ class LinearClassifier:
         """Mean loss and accuracy on rows `x` with labels `y`.
 
         With a `sample_weight` (N,), finite and >= 0, both are weighted means. A row whose loss is
-        NaN is not right, whichever class its logits name.
+        NaN is not right.
 
         Raises
         ------
         TypeError, ValueError
-            There are no rows, or all have weight 0; a label is none of the classes; pandas
+            There are no rows, or all have weight 0. A label is none of the classes. Pandas
             objects have different indices.
         """
         check_index(x=x, y=y, sample_weight=sample_weight)
@@ -210,15 +212,16 @@ class LinearClassifier:
         return self.evaluate(x, y, sample_weight).accuracy
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the model to a safetensors file, all of it or nothing; `load` gives it back.
+        """Writes the model to a safetensors file, all of it or nothing; `load` reads it.
 
-        The tensors are ``weight`` and ``bias``; classes, scale and settings are in the header. The
-        same model makes the same bytes.
+        The tensors are ``weight`` and ``bias``. Classes, names, scale and settings are in the
+        header. The same model always makes the same bytes.
 
         Raises
         ------
         TypeError, ValueError
-            An array or a setting was changed in place to what no model has; nothing is written.
+            An array or a setting was changed in place to something that a model cannot have.
+            Nothing is written.
         """
         checked = LinearClassifier(
             self.weight,
@@ -233,28 +236,28 @@ class LinearClassifier:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> LinearClassifier:
-        """Reads a model from a file that `save` wrote; nothing in it is executed.
+        """Reads a model from a file of `save`; nothing in the file is executed.
 
         Raises
         ------
         FileNotFoundError
         ValueError
-            It is not such a file; the message says why.
+            It is no such file; the message says why.
         """
         return model_file.read(path, cls)
 
 
 def _checked_classes(value: Any, n_classes: int) -> Array:
-    """A copy that nobody else changes."""
+    """The labels (K,) of classes: a read-only copy."""
     classes = labels(range(n_classes) if value is None else value, "classes")
     if classes.shape != (n_classes,):
         raise ValueError(f"classes must have shape ({n_classes},), got {classes.shape}")
     if len(np.unique(classes)) != n_classes:
         raise ValueError(f"classes must differ from each other, got {some(classes)}")
-    # strings are made as narrow as they are, as from a file
+    # The dtype of strings is as narrow as the longest, as it is after `load`
     as_python = same_in_json("classes", classes.tolist())
     classes = np.array(as_python, "U" if classes.dtype.kind == "U" else classes.dtype)
-    classes.flags.writeable = False  # and a longer string would not fit in, which NumPy cuts
+    classes.flags.writeable = False  # NumPy would cut a longer string that is assigned
     return classes
 
 

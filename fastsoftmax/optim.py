@@ -1,4 +1,4 @@
-"""Settings and state of stochastic gradient descent, and learning-rate schedules."""
+"""Public names for training: settings and state of SGD, and schedules of the learning rate."""
 
 import warnings
 from typing import Any
@@ -9,6 +9,7 @@ from .training.schedules import Schedule, cosine, exponential, step_decay
 
 __all__ = ["SGDSettings", "Schedule", "Velocity", "cosine", "exponential", "step_decay"]
 
+# Names that still work, and warn
 _OLD_NAMES = {"SGD": "SGDSettings", "step": "step_decay"}
 
 

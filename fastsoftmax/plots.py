@@ -1,4 +1,4 @@
-"""Pictures of a training run and of a model. Needs matplotlib: the extra ``plot``."""
+"""Pictures of a training run and of a model. They need matplotlib, the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["curves", "predictions", "weights"]
 
-_ROOM = 24  # letters of a title
+_TITLE_LETTERS = 24  # as many as fit beside the next title
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -32,12 +32,12 @@ def _figure(width: float, height: float) -> Figure:
         raise ImportError(
             'plots need matplotlib: pip install "fastsoftmax[plot]"', name="matplotlib"
         ) from error
-    # without pyplot: no window, no backend to choose, nothing kept alive
+    # pyplot would choose a backend, open windows and keep figures alive
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def check_path(path: str | os.PathLike[str]) -> str:
-    """The format of a path's suffix; a ValueError where no picture can be written with it."""
+    """The format of a path's suffix; raises a ValueError if pictures have no such format."""
     known = _figure(1, 1).canvas.get_supported_filetypes()
     suffix = os.path.splitext(os.fsdecode(path))[1][1:].lower()
     if suffix not in known:
@@ -46,7 +46,7 @@ def check_path(path: str | os.PathLike[str]) -> str:
 
 
 def _grid(n: int, columns: int, width: float, height: float) -> tuple[Figure, list[Any]]:
-    """A figure with room for n pictures, each of that width and height in inches."""
+    """A figure with axes for n pictures, each of that width and height in inches."""
     columns = min(columns, n)
     n_rows = math.ceil(n / columns)
     figure = _figure(width * columns, height * n_rows)
@@ -66,14 +66,14 @@ def _finish(figure: Figure, path: str | os.PathLike[str] | None) -> Figure:
 
 
 def _title(axes: Any, text: str, color: str = "black") -> None:
-    """Text as it is: no mathematics between dollars, no TeX."""
+    """Sets a title of plain text, without mathematics between dollars and without TeX."""
     axes.set_title(text, fontsize=9, color=color, parse_math=False, usetex=False)
 
 
 def _names(model: LinearClassifier) -> list[str]:
-    """What the pictures are called; as much of it as there is room for beside the next."""
+    """A title for each class, cut to what fits."""
     names = [plain(name) for name in model.class_names or model.classes.tolist()]
-    return [name if len(name) <= _ROOM else f"{name[: _ROOM - 1]}…" for name in names]
+    return [n if len(n) <= _TITLE_LETTERS else f"{n[: _TITLE_LETTERS - 1]}…" for n in names]
 
 
 def curves(history: History, path: str | os.PathLike[str] | None = None) -> Figure:
@@ -127,7 +127,7 @@ def predictions(
     model : LinearClassifier
     images : ndarray of float32 or uint8, shape (N, H, W)
     labels : array_like, shape (N,), optional
-        The true ones.
+        The true labels.
     path : path, optional
         Where to write the picture, in the format of its suffix.
     columns : int
@@ -183,7 +183,7 @@ def weights(
     ----------
     model : LinearClassifier
     image_shape : (H, W), optional
-        Of the pictures that it was trained on; None takes them to be square.
+        The shape of the pictures that it was trained on; None takes them to be square.
     path : path, optional
         Where to write the picture, in the format of its suffix.
     columns : int

@@ -1,7 +1,7 @@
-"""Numbers and switches at the door: what a setting is given as becomes a Python number there.
+"""Numbers and switches as arguments: each becomes a Python number, or raises.
 
-A number is what Python has as one (``int``, ``float``, ``Fraction``, ``Decimal``), a NumPy scalar,
-or an array or a tensor of no dimensions. Text is none, nor is an array of one element.
+A number may be Python's (``int``, ``float``, ``Fraction``, ``Decimal``), a NumPy scalar, or an
+array or a tensor of no dimensions. Text is refused, and so is an array of one element.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-FLOAT32_MAX = float(np.finfo(np.float32).max)  # of what the kernels compute with
+FLOAT32_MAX = float(np.finfo(np.float32).max)  # the kernels compute in float32
 FLOAT32_TINY = float(np.finfo(np.float32).tiny)  # below it float32 has fewer digits
-_INTEGER_BITS = 1000  # more than anybody needs, and JSON reads what Python writes of them
-_SHOWN = 100
+_INTEGER_BITS = 1000  # more than anybody needs; Python writes and JSON reads as many
+_SHOWN = 100  # letters of a value in a message
 
 
 def shown(value: object) -> str:
-    """`value` as a message has it: in one line, and not a long one."""
+    """`value` as text for a message: one line, and cut if it is long."""
     try:
         text = " ".join(repr(value).split())
     except ValueError:  # an int of more digits than Python writes
@@ -28,7 +28,7 @@ def shown(value: object) -> str:
 
 
 def _single(value: Any) -> Any:
-    """`value`, or what an array or a tensor of no dimensions holds; None for several, or text."""
+    """`value`, or the item of an array or a tensor of no dimensions; None for any other array."""
     kind = getattr(getattr(value, "dtype", None), "kind", "f")  # PyTorch's dtypes have none
     if getattr(value, "ndim", 0) != 0 or kind not in "biufVO":
         return None
@@ -36,7 +36,7 @@ def _single(value: Any) -> Any:
 
 
 def number(name: str, value: Any) -> float:
-    """`value` as a float; NaN where a float has no room for it."""
+    """`value` as a float; NaN if it is too large for one."""
     single = _single(value)
     if not (hasattr(type(single), "__float__") or hasattr(type(single), "__index__")):
         raise TypeError(f"{name} must be a number, got {shown(value)}")
@@ -44,7 +44,7 @@ def number(name: str, value: Any) -> float:
         return float(single)
     except (OverflowError, ValueError):  # an int too large; a Decimal("sNaN")
         return math.nan
-    except TypeError:  # what has the method to say no by it
+    except TypeError:  # it has the method, and the method refuses
         raise TypeError(f"{name} must be a number, got {shown(value)}") from None
 
 
@@ -73,7 +73,7 @@ def positive(name: str, value: Any) -> float:
 
 
 def integer(name: str, value: Any, *, least: int | None = None) -> int:
-    """`value` as an int, >= `least` if there is one."""
+    """`value` as an int, which must be >= `least` if that is given."""
     single = _single(value)
     if isinstance(single, bool) or not hasattr(type(single), "__index__"):
         raise TypeError(f"{name} must be an integer, got {shown(value)}")
@@ -91,7 +91,7 @@ def positive_int(name: str, value: Any) -> int:
 
 
 def boolean(name: str, value: Any) -> bool:
-    """`value` as a bool: that, one of NumPy's or of a tensor, 0 or 1."""
+    """`value` as a bool: one of Python's, NumPy's or a tensor's, or 0 or 1."""
     if isinstance(value, bool):
         return value
     single = _single(value)

@@ -1,7 +1,7 @@
-"""Our number of threads for threadpoolctl: ``threadpool_limits(1)`` holds for the kernels too.
+"""The number of threads told to threadpoolctl: ``threadpool_limits(1)`` is for our kernels too.
 
-`import fastsoftmax` does not import threadpoolctl. Where scikit-learn, say, does so later, it is
-then that the controller is registered.
+`import fastsoftmax` does not import threadpoolctl. The controller is registered when somebody
+else, scikit-learn for example, imports it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def announce() -> None:
 
 
 class _Finder:
-    """Leaves it to the others to find threadpoolctl, and registers with it once it is loaded."""
+    """An import hook: the other finders find threadpoolctl, and we register once it is loaded."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -57,7 +57,7 @@ class _Finder:
 def _register(threadpoolctl: Any) -> None:
     if not hasattr(threadpoolctl, "register"):  # before 3.2
         return
-    # A controller is found by its shared library: it must be loaded, whatever the backend
+    # threadpoolctl finds a controller by its shared library: it must be loaded for any backend
     with suppress(ImportError, RuntimeError, ValueError):
         get_backend("cython")
         threadpoolctl.register(_controller(threadpoolctl.LibController))
@@ -72,12 +72,12 @@ def _controller(base: Any) -> Any:
         def get_num_threads(self) -> int | None:
             try:
                 return get_num_threads()
-            except ValueError:  # of OMP_NUM_THREADS: no error of whoever asks here
+            except ValueError:  # OMP_NUM_THREADS is wrong, and whoever asks here cannot help it
                 return None
 
         def set_num_threads(self, num_threads: int | None) -> None:
             set_num_threads(None)
-            # What is restored may be the default, which follows the cores of the process
+            # The number may be the default put back, and the default must follow the cores
             if num_threads is not None and num_threads != self.get_num_threads():
                 set_num_threads(max(num_threads, 1))
 

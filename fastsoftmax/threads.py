@@ -12,24 +12,26 @@ from time import monotonic
 
 __all__ = ["get_num_threads", "set_num_threads"]
 
-_WORK = 1 << 17  # multiply-adds, 2 us of one core
+_WORK = 1 << 17  # multiply-adds: with less of it a thread costs more than it saves
 SOFTMAX_WORK = 16  # multiply-adds that take as long as an exp
-_MOST = 1024  # as many as any backend would use, and an int in C
-_FRESH = 0.01  # seconds for which `threads_for` believes the default that it read
+_MOST = 1024  # threads: no backend uses more, and C has them as an int
+_FRESH = 0.01  # seconds for which `threads_for` keeps a default that it looked up
 _PROC = Path("/proc/self")
 _num_threads: int | None = None
 _NEVER = 0, -math.inf, 0
-_lately: tuple[int, float, int] = _NEVER  # a thread, until when it holds, its default
+# The default that was looked up last: for which thread, until when it is kept, the number
+_lately: tuple[int, float, int] = _NEVER
 
 
 def get_num_threads() -> int:
     """The number of threads used where ``num_threads`` is None.
 
-    Until `set_num_threads` is called it is ``OMP_NUM_THREADS`` or, where that is empty or not set,
-    the number of cores that this thread may run on, and no more than the CPU quota of the control
-    group (cgroup) grants, rounded up. The cores are looked up anew each time, the variable and the
-    quota once. ``threadpoolctl.threadpool_limits`` sets it for a while. Steps too small to share
-    use fewer threads. It never changes a result, not by a bit.
+    `set_num_threads` sets it. The default is ``OMP_NUM_THREADS``. Where that is empty or not set,
+    the default is the number of cores that this thread may run on, or the CPU quota of the
+    control group (cgroup), rounded up, if that is less. The cores are looked up anew each time,
+    the variable and the quota once. ``threadpoolctl.threadpool_limits`` sets the number for a
+    while. Steps too small to share use fewer threads. The number never changes a result, not by
+    a bit.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def get_num_threads() -> int:
 def set_num_threads(n: int | None) -> None:
     """Sets the number of threads used where ``num_threads`` is None; None restores the default.
 
-    With None ``OMP_NUM_THREADS`` and the quota of the control group are read again.
+    None also reads ``OMP_NUM_THREADS`` and the quota of the control group again.
 
     Raises
     ------
@@ -70,15 +72,15 @@ def _default() -> int:
 def threads_for(num_threads: int | None, work: int) -> int:
     """How many threads to use for `work` multiply-adds in a phase of a call.
 
-    As many as are asked for; where that is left to us, no more than have a few microseconds of
-    work each: less is not worth sharing.
+    A `num_threads` that was asked for is taken as it is. The default is cut to as many threads as
+    have work worth sharing.
     """
     global _lately
     if num_threads is not None:
         return check_num_threads(num_threads)
     most = _num_threads
     if most is None:
-        # To look up 100 cores takes some microseconds, and so does a step
+        # To look up many cores takes as long as a small step
         thread, until, most = _lately
         if monotonic() > until or get_ident() != thread:
             most = _default()
@@ -87,12 +89,12 @@ def threads_for(num_threads: int | None, work: int) -> int:
 
 
 def worthwhile(threads: int, work: int) -> int:
-    """As many of `threads` as have a few microseconds each of `work` multiply-adds."""
+    """As many of `threads` as get work worth sharing out of `work` multiply-adds."""
     return min(threads, work // _WORK) or 1
 
 
 def check_num_threads(num_threads: int | None) -> int:
-    """`num_threads` as a positive int, None meaning `get_num_threads`."""
+    """`num_threads` as a positive int; for None that of `get_num_threads`."""
     if num_threads is None:
         return get_num_threads()
     try:
@@ -106,12 +108,15 @@ def check_num_threads(num_threads: int | None) -> int:
 
 @cache
 def _from_environment() -> int | None:
-    """The first number of ``OMP_NUM_THREADS``, which may have one for each level of nesting."""
+    """The first number of ``OMP_NUM_THREADS``; None where it is empty or not set.
+
+    The variable may have a number for each level of nesting.
+    """
     given = os.environ.get("OMP_NUM_THREADS", "")
     if not given.strip():
         return None
     first = given.split(",")[0].strip()
-    # isdigit alone would take "²", and int alone "1_0"
+    # isdigit alone would accept "²", and int alone "1_0"
     if first.isascii() and first.isdigit() and len(first) < 10 and int(first) > 0:
         return min(int(first), _MOST)
     raise ValueError(
@@ -132,14 +137,14 @@ def _cores() -> int:
 
 @cache
 def _quota() -> int:
-    """How many cores the control groups of this process grant, `_MOST` where they set no limit."""
+    """How many cores the control groups of this process grant; `_MOST` without a limit."""
     quota = math.inf
     try:
         for mount, inside in _cpu_groups():
-            # A group has no more than any that it is in, as far up as can be seen from here
+            # A group is limited by those around it, too, as far up as can be seen from here
             for group in (inside, *inside.parents):
                 quota = min(quota, _quota_of(mount / group))
-    except (OSError, ValueError, ZeroDivisionError):  # no Linux, or files of an unknown form
+    except (OSError, ValueError, ZeroDivisionError):  # not Linux, or files of an unknown form
         pass
     return max(1, math.ceil(min(quota, _MOST)))
 
@@ -160,7 +165,7 @@ def _cpu_groups() -> list[tuple[Path, PurePosixPath]]:
             continue
         if controller in groups:
             inside = PurePosixPath(groups[controller])
-            # In a container its own group is all that is mounted
+            # A container sees its own group as the root of the mount
             inside = inside.relative_to(root) if inside.is_relative_to(root) else PurePosixPath()
             found.append((Path(mount), inside))
     return found

@@ -22,29 +22,33 @@ class DatasetUnavailableError(OSError):
     """
 
 
-# eq=False: comparing arrays with == gives no truth value, so identity is the only sound equality.
+# eq=False: arrays compared by == have no truth value, so two datasets are equal if they are one
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Rows with labels, most often pictures, split into a training and a test part.
+    """Rows with labels, most often pictures, in a training and a test part.
 
-    The arrays are read-only, as the pictures may be a memory map of the cache: copy what you
+    The arrays are read-only, since the pictures may be a memory map of the cache. Copy what you
     want to change.
 
     Attributes
     ----------
     train_images, test_images : ndarray of uint8, shape (N, 28, 28)
-        Grey levels, 0 is the background. Those of a file of one's own are what they are there.
+        Grey levels, 0 is the background. From a file of your own: the rows as the file has them.
     train_labels, test_labels : ndarray of int32, shape (N,)
-        Indices into `class_names`; a negative one is for rows that training is told to ignore.
+        Indices into `class_names`; negative for rows that training is told to ignore.
     class_names : tuple of str, or None
-        None where the labels stand for themselves, as those of a file of one's own.
+        None where the labels stand for themselves, as in a file of your own.
     name : str
         Which data it really is: ``"fashion-mnist"``, ``"synthetic"``, or the name of the file.
 
     Raises
     ------
     TypeError, ValueError
-        A part is not of that kind, or does not fit the others. Lists are made arrays.
+        An array or a name is of another kind, or does not fit the others.
+
+    Notes
+    -----
+    Lists are made arrays.
 
     Examples
     --------
@@ -91,13 +95,13 @@ class Dataset:
         if labels.ndim != 1:
             raise ValueError(f"{name} must be one-dimensional, got shape {labels.shape}")
         if self.class_names is None:
-            return  # what is a label is for `train` to say
+            return  # `train` checks labels that stand for themselves
         if labels.dtype.kind not in "biu":
             raise TypeError(
                 f"{name} must be integers, indices into class_names, got {_kind(labels)}"
             )
         n_classes = len(self.class_names)
-        wrong = np.flatnonzero(labels >= n_classes)  # negative ones may be there to be ignored
+        wrong = np.flatnonzero(labels >= n_classes)  # negative ones may be meant to be ignored
         if wrong.size:
             raise ValueError(
                 f"{name}[{wrong[0]}] is {labels[wrong[0]]}, and there are {n_classes} class_names"

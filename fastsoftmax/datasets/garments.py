@@ -1,22 +1,21 @@
 """The outlines of the garments that :mod:`.synthetic` draws: data, no drawing.
 
-Each garment stands in a box: ``v`` runs from 0 at the top to 100 at the bottom, ``u`` from
--100 at the left to 100 at the right. A part is a tuple of rows ``(v, left, right)``; between
-rows its edges are straight lines, above the first and below the last there is nothing. The
-parts, in the order in which they are drawn:
+Each garment stands in a box: ``v`` runs from 0 at the top to 100 at the bottom, ``u`` from -100 at
+the left to 100 at the right. A part is a tuple of rows ``(v, left, right)`` from top to bottom;
+between them its edges are straight lines. The parts, in the order in which they are drawn:
 
 ``body``
     the silhouette.
 ``arms``
-    a part and its mirror image, so ``left`` and ``right`` are distances from the middle; cut
-    off at the length of the sleeve. Handles of bags are arms too.
+    a part and its mirror image: ``left`` and ``right`` are distances from the middle. The length
+    of the sleeve cuts it off. Handles of bags are arms, too.
 ``hole``
-    taken away from both: necks, the gap between two legs, the arch under a heel.
+    taken away from body and arms: necks, the gap between two legs, the arch under a heel.
 ``mark``
     darkened by a random amount: front openings, belts, soles, stripes.
 
-Some garments lie between two classes on purpose (a shirt with short sleeves, a long coat, a
-high sneaker): a linear model is meant to get about one picture in six wrong.
+Some garments lie between two classes on purpose (a shirt with short sleeves, a long coat, a high
+sneaker), so that a linear model gets about one picture in six wrong.
 """
 
 from __future__ import annotations

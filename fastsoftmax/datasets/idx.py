@@ -1,8 +1,8 @@
 """The IDX format of MNIST and its successors.
 
-A file is two zero bytes, a byte for the type (8: unsigned byte), a byte for the number of
-dimensions, the sizes as big-endian 32-bit integers, then the content in C order; often all of
-it within gzip. Nothing of a header is believed before the length of the content confirms it.
+A file has two zero bytes, a byte for the type (8: unsigned byte), a byte for the number of
+dimensions, the sizes as big-endian 32-bit integers, and the content in C order. Often all of it is
+within gzip. The sizes of a header are believed only if the length of the content confirms them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ..files import atomic_write
 _UNSIGNED_BYTE = 8
 _OTHER_TYPES = {9: "int8", 11: "int16", 12: "int32", 13: "float32", 14: "float64"}
 _GZIP_MAGIC = b"\x1f\x8b"
-_BLANK = b"\xef\xbb\xbf \t\r\n"  # a mark of UTF-8, too, may be before a page
-# What is found under the name of an IDX file, by its first bytes
+_BLANK = b"\xef\xbb\xbf \t\r\n"  # may precede a web page; the first three mark UTF-8
+# Other content that is found under the name of an IDX file, by its first bytes
 _FOREIGN = {
     b"<": "HTML or XML, perhaps a web page that was saved in place of the file",
     b"{": "JSON",
@@ -141,7 +141,7 @@ def read_pair(
 def write_idx(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
     """Write an array as an IDX file, atomically.
 
-    The same array gives the same bytes, today and tomorrow: a gzip header without a time.
+    The same array always gives the same bytes: the gzip header has no time.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
     content = np.ascontiguousarray(array).data
     with atomic_write(path) as file:
         if name.endswith(".gz"):
-            # filename="": the name of the temporary file must not get into the header.
+            # filename="" keeps the name of the temporary file out of the header
             with gzip.GzipFile("", "wb", compresslevel=6, fileobj=file, mtime=0) as compressed:
                 compressed.write(header)
                 compressed.write(content)
@@ -205,7 +205,7 @@ def _read(path: str | os.PathLike[str], n_dims: int) -> NDArray[np.uint8]:
     if len(content) < n_header:
         raise ValueError(f"{name}: truncated: {len(content)} bytes are too few for a header")
     shape = struct.unpack_from(f">{n_dims}I", content, 4)
-    # A size of zero would let the other sizes be anything, as their product says nothing.
+    # With a size of zero, the product would not confirm the other sizes
     if 0 in shape:
         raise ValueError(f"{name}: empty: the header says {shape}")
     expected, found = math.prod(shape), len(content) - n_header

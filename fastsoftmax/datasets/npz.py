@@ -1,4 +1,4 @@
-"""Data of one's own, as NumPy saves it: an .npz file of named arrays, or an .npy file of rows."""
+"""The user's own data, as NumPy saves them: an .npz file of arrays, or an .npy file of rows."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def read(
     names : collection of str
         Which arrays to read, in lower case; in the file the case is free (``X_train``).
     purpose : str
-        For messages: what the data are to be used for.
+        What the data are for, in messages.
     rows_alone : bool
-        Whether an ``.npy`` file will do, whose array is then ``x``.
+        Whether an ``.npy`` file will do; its array is then ``x``.
 
     Returns
     -------
@@ -47,7 +47,7 @@ def read(
     """
     with open(path, "rb") as file:
         try:
-            # a zip archive is read from its end: of a pipe, all of it is read first
+            # a zip archive is read from its end, so a pipe must be read as a whole
             whole = file if file.seekable() else io.BytesIO(file.read())
             loaded = np.load(whole, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
@@ -60,7 +60,7 @@ def read(
                     raise ValueError(f"it has both {found[name.lower()]} and {name}")
             arrays = {lower: loaded[name] for lower, name in found.items()}
             for name, array in arrays.items():
-                if not isinstance(array, np.ndarray):  # what is no .npy comes as bytes
+                if not isinstance(array, np.ndarray):  # a member that is no .npy comes as bytes
                     raise ValueError(f"its {name} is not an array")
             return arrays
         except MemoryError:
@@ -75,13 +75,13 @@ def parts(
 ) -> dict[str, tuple[NDArray[Any], NDArray[Any]]]:
     """Read rows and their labels: the parts ``"train"`` and ``"test"``, where the file has them.
 
-    The arrays are ``x_train`` and ``y_train``, ``x_test`` and ``y_test``; where there is no part
-    but one, it may be ``x`` and ``y``, which are the part ``"all"``.
+    Their arrays are ``x_train`` and ``y_train``, ``x_test`` and ``y_test``. Arrays ``x`` and ``y``
+    are the part ``"all"``.
 
     Raises
     ------
     OSError, ValueError
-        As of `read`; or there are rows without their labels, or no rows at all.
+        As of `read`; or rows or labels are there without the other, or have no dimension.
     """
     arrays = read(path, {"x_train", "y_train", "x_test", "y_test", "x", "y"}, purpose=purpose)
     found = {}
@@ -101,7 +101,7 @@ def parts(
 
 
 def rows(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Read rows to predict, ``x_test``, ``x`` or an ``.npy`` file, and their labels if there are.
+    """Read rows to predict (``x_test``, ``x`` or an ``.npy`` file) and any labels of them.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def rows(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[Any] | Non
 
 
 def load(path: str | os.PathLike[str]) -> Dataset:
-    """Load ``x_train``, ``y_train`` and, where there are, ``x_test``, ``y_test``; or ``x``, ``y``.
+    """Load a dataset: ``x_train``, ``y_train`` and maybe ``x_test``, ``y_test``; or ``x``, ``y``.
 
     Returns
     -------

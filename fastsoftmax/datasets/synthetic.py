@@ -2,16 +2,15 @@
 
 Design
 ------
-a) Integers all the way, lengths in 1/32 pixel: the same picture for the same seed and index on
-   every machine. For the same reason random numbers are the raw words of PCG64, which NumPy
-   keeps for ever, and not those of a ``Generator``, which it may change.
-b) A garment is a few spans per row of pixels (see `garments`), so that drawing is comparing
-   columns with edges: the distance of a pixel to the nearest edge gives both the smooth outline
-   and the light.
-c) Pictures are drawn in blocks of sixty, with the index of the picture as the last axis:
-   NumPy's inner loops then run over long rows. Blocks have their own random numbers, so a
-   picture does not depend on how many are asked for.
-d) Nothing is cached on disk: all 70,000 take less than a second.
+a) All arithmetic is of integers, with lengths in 1/32 pixel: a seed and an index give the same
+   picture on every machine. For the same reason the random numbers are the raw words of PCG64,
+   which NumPy keeps for ever, and not those of a ``Generator``, which it may change.
+b) A garment is a few spans per row of pixels (see `garments`). To draw it, columns are compared
+   with edges: the distance of a pixel to the nearest edge gives the smooth outline and the light.
+c) Pictures are drawn in blocks, with the index of the picture as the last axis, so that NumPy's
+   inner loops run over long rows. Blocks have their own random numbers, so a picture does not
+   depend on how many are asked for.
+d) Nothing is cached on disk: drawing is fast enough to be done in every run.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def make(n_train: int = 60_000, n_test: int = 10_000, seed: int = 0) -> Dataset:
     Parameters
     ----------
     n_train, n_test : int
-        How many pictures. The first ones are the same for any number.
+        How many pictures. The first pictures are the same for any number.
     seed : int, default 0
         Not negative.
 
@@ -91,8 +90,8 @@ def _draw(n: int, seed: int, part: int) -> tuple[NDArray[np.uint8], NDArray[np.i
 class _Tables(NamedTuple):
     """`GARMENTS` as arrays; G garments."""
 
-    kinds: _Ints  # (10, 3) the garments of a class, repeated
-    n_kinds: _Ints  # (10,) how many of those are different
+    kinds: _Ints  # (10, 3) the garments of each class, repeated up to three
+    n_kinds: _Ints  # (10,) how many garments the class has
     height: _Ints  # (2, G) lowest and highest, in units of length
     half_width: _Ints  # (2, G)
     sleeve: _Ints  # (2, G) in v
@@ -106,7 +105,7 @@ def _tables() -> _Tables:
         for name in CLASS_NAMES
     ]
     edges = np.empty((2, 4, len(GARMENTS), 103), np.int32)
-    edges[0], edges[1] = 200, -200  # a span that no pixel is in
+    edges[0], edges[1] = 200, -200  # no pixel is between these
     for g, garment in enumerate(GARMENTS):
         for p, part in enumerate((garment.body, garment.arms, garment.hole, garment.mark)):
             for (v0, *edges0), (v1, *edges1) in pairwise(part):
@@ -138,7 +137,7 @@ def _draw_block(bits: np.random.PCG64) -> tuple[_Ints, _Ints]:
     middle = _SIDE * _PIXEL // 2 + _between(u16[4], -92, 92)
     top = (_SIDE * _PIXEL - height) // 2 + _between(u16[5], -68, 68)
     shear = _between(u16[6], -3, 3)
-    # The brighter of two, as most garments in such photographs are bright.
+    # The brighter of two: most garments in such photographs are bright
     brightness = _between(np.maximum(u16[7], u16[8]), 50, 255)
     mark_depth = _between(u16[9], 0, 110)
     stripe_depth = _between(u16[10], 0, 90) * _between(u16[11], 0, 128) >> 7
@@ -153,8 +152,8 @@ def _draw_block(bits: np.random.PCG64) -> tuple[_Ints, _Ints]:
     left[1][cut_off], right[1][cut_off] = 4000, -4000
     axis = middle + (y - _SIDE // 2) * shear
 
-    # Pixels: (28, 28, n), int16 from here on: twice the lanes of int32. No product below exceeds
-    # 255 * 128 = 32640.
+    # Pixels: (28, 28, n), int16 from here on, of which a vector holds twice as many as of int32.
+    # No product below exceeds 255 * 128 = 32640.
     left, right = _rows(left), _rows(right)
     x = np.arange(_SIDE, dtype=np.int16)[None, :, None]
     u = x * _PIXEL + _PIXEL // 2 - _rows(axis)

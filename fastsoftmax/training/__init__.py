@@ -1,1 +1,1 @@
-"""Training: the loop, what it keeps, and schedules of the learning rate."""
+"""Training: the loop, its data, its result, and schedules of the learning rate."""

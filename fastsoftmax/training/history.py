@@ -11,12 +11,12 @@ __all__ = ["History"]
 
 @dataclass
 class History:
-    """What was measured in each epoch, one entry an epoch.
+    """What was measured in each epoch: lists with an entry for each.
 
-    Losses are means over the rows, and accuracies the share of them predicted right. Those of
-    training are gathered in the pass that trains, each batch before its update, as the book does
-    it; where rows or classes have weights, the loss is the weighted mean. Rows that are ignored
-    or of weight 0 have no part in either, and a row whose loss is NaN is not right.
+    A loss is the mean over the rows, weighted where rows or classes have weights. An accuracy is
+    the share of rows predicted right. Rows that are ignored or have weight 0 are in neither. A row
+    whose loss is NaN is not right. The training loss and accuracy come from the pass that trains:
+    each batch is measured before its update, as in the book.
     """
 
     lr: list[float] = field(default_factory=list)
@@ -24,7 +24,7 @@ class History:
     train_accuracy: list[float] = field(default_factory=list)
     test_loss: list[float] = field(default_factory=list)  # empty without validation data
     test_accuracy: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)  # of training alone, shuffling included
+    seconds: list[float] = field(default_factory=list)  # of training with its shuffling alone
     eval_seconds: list[float] = field(default_factory=list)
     samples_per_second: list[float] = field(default_factory=list)
 
@@ -32,7 +32,7 @@ class History:
         return len(self.lr)
 
     def add_training(self, lr: float, sums: Sums, n: int, seconds: float) -> None:
-        """Adds what a pass over n rows summed up."""
+        """Adds an epoch of training: the sums of its pass over n rows."""
         self.lr.append(lr)
         self.train_loss.append(sums.loss / sums.total_weight)
         self.train_accuracy.append(sums.correct / sums.counted)
@@ -40,21 +40,21 @@ class History:
         self.samples_per_second.append(n / seconds)
 
     def add_test(self, sums: Sums, seconds: float) -> None:
-        """Adds what an evaluation summed up."""
+        """Adds the sums of an evaluation."""
         self.test_loss.append(sums.loss / sums.total_weight)
         self.test_accuracy.append(sums.correct / sums.counted)
         self.eval_seconds.append(seconds)
 
     def drop_incomplete(self) -> None:
-        """Drops what there is of an epoch that was interrupted while it was added."""
-        complete = len(self.samples_per_second)  # added last
+        """Drops the entries of the last epoch if an interrupt kept some from being added."""
+        complete = len(self.samples_per_second)  # the list that is added to last
         for values in vars(self).values():
             del values[complete:]
 
     def to_dict(self) -> dict[str, list[float]]:
-        """The lists by their names, as a data frame takes them: one entry an epoch in each.
+        """The lists by their names, as a data frame takes them.
 
-        What was not measured has none: without validation data there is no ``test_loss``,
+        Lists without entries are left out: without validation data there is no ``test_loss``,
         ``test_accuracy`` or ``eval_seconds``.
 
         Examples

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: functions of the epoch, from 0."""
+"""Schedules of the learning rate: functions of the epoch, which counts from 0."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _power(base: float, n: int) -> float:
 
 
 def step_decay(lr: float, every: int, gamma: float = 0.1) -> Schedule:
-    """``lr``, multiplied by `gamma` after each `every` epochs.
+    """``lr``, multiplied by `gamma` after every `every` epochs.
 
     Examples
     --------
