@@ -203,9 +203,9 @@ class LinearClassifier:
         if not sums.total_weight > 0:
             raise ValueError("sample_weight must be > 0 somewhere, got only 0")
         if losses is None:
-            return Evaluation(sums.loss / sums.total_weight, sums.correct / sums.counted)
+            return Evaluation(sums.mean_loss, sums.accuracy)
         right = (self.decision_function(x).argmax(axis=1) == target) & ~np.isnan(losses)
-        return Evaluation(sums.loss / sums.total_weight, float(np.average(right, weights=weights)))
+        return Evaluation(sums.mean_loss, float(np.average(right, weights=weights)))
 
     def score(self, x: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy on rows `x` with labels `y`, weighted as in `evaluate`."""

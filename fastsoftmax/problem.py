@@ -140,6 +140,10 @@ class Sums(NamedTuple):
         return mean(self.loss, self.total_weight)
 
     @property
+    def accuracy(self) -> float:
+        return self.correct / self.counted
+
+    @property
     def weight(self) -> float:
         """The old name of total_weight."""
         warnings.warn("Sums.weight is now Sums.total_weight", DeprecationWarning, stacklevel=2)

@@ -7,23 +7,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import checks
 from ..arrays import Array
 from ..datasets import Dataset, load_dataset
 from ..labels import check_index, labels, some
+from ..sources import Source, source_of
 from .weighting import ignored
 
 __all__ = ["TrainingData", "training_data"]
 
 
 class TrainingData(NamedTuple):
-    """Rows and labels to train on, and a part to evaluate on; no backend has checked them yet."""
+    """Rows and labels to train on, and maybe a part to evaluate on."""
 
     name: str
-    x: Any  # (N, D) or (N, H, W) and the like
-    y: Any  # (N,)
+    source: Source
+    y: Any  # (N,) labels
     classes: Array  # (K,) labels
     class_names: tuple[str, ...] | None
-    test: tuple[Any, Any] | None  # rows and labels
+    test: tuple[Source, Any] | None  # rows of as many features, and labels
 
 
 def training_data(
@@ -39,23 +41,27 @@ def training_data(
     """
     if isinstance(data, (str, os.PathLike)):
         data = load_dataset(data)
-    test = None
+    pair = None
     if isinstance(data, Dataset):
         name, x, y, class_names = data.name, data.train_images, data.train_labels, data.class_names
         if len(data.test_images):
-            test = data.test_images, data.test_labels
+            pair = data.test_images, data.test_labels
     else:
         (x, y), name = _pair("data", data, sample_weight=sample_weight), "arrays"
         class_names = None
     if validation_data is not None:
-        test = _pair("validation_data", validation_data)
+        pair = _pair("validation_data", validation_data)
+    source = source_of(x)
+    test = None if pair is None else (source_of(pair[0], source.n_features), pair[1])
     if class_names is not None:
-        return TrainingData(name, x, y, np.arange(len(class_names)), class_names, test)
-    y = labels(y)
-    classes = np.unique(y[~ignored(y, ignore_index)])
-    if len(classes) < 2:
-        raise ValueError(f"labels must be of at least 2 classes, got {some(classes)}")
-    return TrainingData(name, x, y, classes, None, test)
+        classes = np.arange(len(class_names))
+    else:
+        y = labels(y)
+        classes = np.unique(y[~ignored(y, ignore_index)])
+        if len(classes) < 2:
+            raise ValueError(f"labels must be of at least 2 classes, got {some(classes)}")
+    checks.not_empty(source.n_rows)
+    return TrainingData(name, source, y, classes, class_names, test)
 
 
 def _pair(name: str, data: Any, **others: Any) -> tuple[Any, Any]:

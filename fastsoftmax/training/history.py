@@ -34,15 +34,15 @@ class History:
     def add_training(self, lr: float, sums: Sums, n: int, seconds: float) -> None:
         """Adds an epoch of training: the sums of its pass over n rows."""
         self.lr.append(lr)
-        self.train_loss.append(sums.loss / sums.total_weight)
-        self.train_accuracy.append(sums.correct / sums.counted)
+        self.train_loss.append(sums.mean_loss)
+        self.train_accuracy.append(sums.accuracy)
         self.seconds.append(seconds)
         self.samples_per_second.append(n / seconds)
 
     def add_test(self, sums: Sums, seconds: float) -> None:
         """Adds the sums of an evaluation."""
-        self.test_loss.append(sums.loss / sums.total_weight)
-        self.test_accuracy.append(sums.correct / sums.counted)
+        self.test_loss.append(sums.mean_loss)
+        self.test_accuracy.append(sums.accuracy)
         self.eval_seconds.append(seconds)
 
     def drop_incomplete(self) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: one call of the backend for each epoch, and what came of it.
+"""The training loop: each epoch is one call of the backend's kernels.
 
 The defaults are the job of *Dive into Deep Learning*, "Concise implementation of softmax
 regression" (https://d2l.ai/chapter_linear-classification/softmax-regression-concise.html).
@@ -13,20 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, scalars
+from .. import scalars
 from ..backends import get_backend
 from ..datasets import Dataset
 from ..labels import label
 from ..model import LinearClassifier
-from ..problem import Velocity
+from ..problem import Params
 from ..settings import CrossEntropy, SGDSettings
-from ..threads import check_num_threads
+from ..threads import check_num_threads, threads_for
 from .data import training_data
 from .history import History
 from .progress import ProgressBar
 from .result import TrainResult
 from .schedules import Schedule, lr_at
-from .weighting import check_row_weights, class_weights, targets
+from .weighting import evaluation_loss, training_loss
 
 __all__ = ["train"]
 
@@ -53,53 +53,55 @@ def train(
     num_threads: int | None = None,
     progress: bool | None = None,
 ) -> TrainResult:
-    """Trains softmax regression by minibatch SGD; with no arguments, the book's job.
+    """Trains softmax regression by minibatch SGD. Without arguments it does the book's job.
 
     Parameters
     ----------
     data : str, path, Dataset or (X, y)
-        A name or an ``.npz`` file for `load_dataset`; or rows X, (N, D) or (N, H, W) and the like,
-        float32 or uint8 (pixels, scaled by 1/255), C-contiguous, and labels y, (N,) integers,
-        booleans or strings. Rows belong to labels by position: where both are pandas objects, and
-        so a `sample_weight`, their indices must be equal.
+        A name or an ``.npz`` file for `load_dataset`; or rows X and labels y. Rows are (N, D) or
+        (N, H, W) and the like, float32 or uint8 (pixels, scaled by 1/255), C-contiguous. Labels
+        are (N,) integers, booleans or strings. Rows belong to labels by position: those of X, y
+        and `sample_weight` that are pandas objects must have equal indices.
     validation_data : (X, y), optional
-        Evaluated after each epoch by the plain loss and accuracy: no weights, no smoothing; rows
-        to ignore are ignored. A dataset brings its own test part.
+        Evaluated after each epoch by the plain loss and accuracy, without weights and smoothing;
+        rows to ignore are ignored. None takes the test part of a dataset.
     batch_size : int
-        Rows of a step; the last step of an epoch takes what is left.
+        Rows of a step; the last step of an epoch takes the rest.
     epochs : int
     lr : float or callable
-        Learning rate, or a function of the epoch (from 0) that returns it, called as the epoch
-        begins: see `optim`.
+        Learning rate, or a function that returns that of an epoch, counted from 0; it is called
+        as the epoch begins. `optim` has such functions.
     momentum, dampening, nesterov, weight_decay
         As in `SGD`, which is as in ``torch.optim.SGD``.
     class_weight : mapping, array_like of shape (K,), or "balanced", optional
-        The weight of each label, 1 for one that is not in the mapping, or in the index of a
-        pandas Series; weights in the order of the model's classes (sorted, if they come of y);
-        or, as in scikit-learn, ``n / (K * count)`` for a class of ``count`` out of ``n`` rows.
-        0, or from 1e-30 to 1e30.
+        A mapping, or a pandas Series by its index, has weights of labels; a label that is not in
+        it has weight 1. An array has weights in the order of the model's classes, which are sorted
+        if they come from y. "balanced" is ``n / (K * count)`` for a class of ``count`` out of
+        ``n`` rows, as in scikit-learn. A weight is 0, or from 1e-30 to 1e30.
     sample_weight : array_like, shape (N,), optional
-        The weight of each row. >= 0. Each batch is normalised by itself: its loss is the sum over
-        its rows of weight times loss, over the sum of their weights, as PyTorch has the mean with
-        class weights. A weight here is a class weight times a sample weight; only ratios matter,
-        which may be up to 1e30.
+        The weight of each row, >= 0. It is multiplied by the weight of the row's class. Each batch
+        is normalised by itself, as PyTorch has the mean with class weights: the sum of its
+        weighted losses is divided by the sum of its weights. Only ratios of weights matter, which
+        may be up to 1e30.
     label_smoothing : float
-        In [0, 1]: the part of each target that all classes share, as in `linear_cross_entropy`.
+        The part of each target that is spread over all classes, in [0, 1], as in
+        `linear_cross_entropy`.
     ignore_index : label, optional
-        Rows of this label count for nothing, as do those of weight 0: they may hold NaN. It is no
-        class if the classes come of y.
+        Rows of this label count for nothing, like rows of weight 0; both may hold NaN. If the
+        classes come from y, this label is not one of them.
     shuffle : bool
         Whether each epoch takes the rows in a new random order.
     seed : int or None
-        >= 0, of the initial weight and the orders of the rows; None takes one from the system.
+        Seed of the initial weight and of the orders of the rows, >= 0; None takes one from the
+        system.
     init_std : float
         Standard deviation of the initial weight; the bias starts at 0.
     backend : str
-        "auto" for the fastest there is.
+        A name for `get_backend`; "auto" is the fastest that is available.
     num_threads : int, optional
-        `get_num_threads` of them where None. The result has the same bits for any.
+        None means `get_num_threads`. Any number gives the same bits.
     progress : bool, optional
-        Whether to show a progress bar; None: if standard error is a terminal.
+        Whether to show a progress bar; None shows one if standard error is a terminal.
 
     Returns
     -------
@@ -108,17 +110,17 @@ def train(
     Raises
     ------
     TypeError, ValueError
-        An argument is not of that kind.
+        An argument is of another kind, or out of its range.
     DatasetUnavailableError
         `data` is ``"fashion-mnist"``, and it cannot be had.
     KeyboardInterrupt
-        By Ctrl-C. Where training had begun, the exception has the attribute `result`, a
+        Ctrl-C was pressed. If training had begun, the exception has the attribute `result`, a
         `TrainResult` with the model so far and the history of its complete epochs.
 
     Warns
     -----
     UserWarning
-        `data` is ``"auto"``, and Fashion-MNIST cannot be had: the stand-in is used.
+        `data` is ``"auto"`` and Fashion-MNIST cannot be had, so the stand-in is used.
 
     Examples
     --------
@@ -143,50 +145,46 @@ def train(
         ignore_index = label(ignore_index, "ignore_index")
     first_lr = lr_at(lr, 0) if callable(lr) else lr
     sgd = SGDSettings(first_lr, momentum, dampening, nesterov, weight_decay)
-    steps = get_backend(backend)
+    kernels = get_backend(backend).kernels
 
-    name, x, y, classes, class_names, test = training_data(
-        data, validation_data, sample_weight, ignore_index
-    )
-    x = checks.rows(x)
-    checks.not_empty(len(x))
+    given = training_data(data, validation_data, sample_weight, ignore_index)
+    rows = given.source.rows()
     rng = np.random.default_rng(seed)
-    weight = rng.standard_normal((len(classes), x.shape[1]), np.float32) * np.float32(init_std)
-    settings: dict[str, Any] = {
-        "data": name, "batch_size": batch_size, "epochs": epochs, "lr": [],
-        "momentum": sgd.momentum, "dampening": sgd.dampening, "nesterov": sgd.nesterov,
-        "weight_decay": sgd.weight_decay, "class_weight": None,
-        "sample_weight": sample_weight is not None, "label_smoothing": label_smoothing,
-        "ignore_index": ignore_index, "shuffle": shuffle, "seed": seed, "init_std": init_std,
-    }  # fmt: skip
+    shape = len(given.classes), given.source.n_features
     model = LinearClassifier(
-        weight,
-        np.zeros(len(classes), np.float32),
-        classes,
-        class_names=class_names,
-        settings=settings,
+        rng.standard_normal(shape, np.float32) * np.float32(init_std),
+        np.zeros(shape[0], np.float32),
+        given.classes,
+        class_names=given.class_names,
+        settings={
+            "data": given.name, "batch_size": batch_size, "epochs": epochs, "lr": [],
+            "momentum": sgd.momentum, "dampening": sgd.dampening, "nesterov": sgd.nesterov,
+            "weight_decay": sgd.weight_decay, "class_weight": None,
+            "sample_weight": sample_weight is not None, "label_smoothing": label_smoothing,
+            "ignore_index": ignore_index, "shuffle": shuffle, "seed": seed, "init_std": init_std,
+        },
+    )  # fmt: skip
+    loss = training_loss(
+        model,
+        given.y,
+        rows.n_rows,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        label_smoothing=label_smoothing,
+        ignore_index=ignore_index,
     )
-    target = targets(model, y, ignore_index)
-    if sample_weight is not None:
-        sample_weight = checks.weights("sample_weight", sample_weight, len(x), "rows")
-        sample_weight = sample_weight.astype(np.float64)
-    criterion = CrossEntropy(class_weights(class_weight, model, target), label_smoothing)
-    terms = checks.loss(
-        target, criterion, sample_weight, len(x), len(model.weight), model.weight.dtype
-    )
-    check_row_weights(terms._replace(sample_weight=sample_weight).row_weights())
-    if criterion.class_weight is not None:
-        model.settings["class_weight"] = criterion.class_weight.tolist()
-    if test is not None:
-        test_x = checks.rows(test[0], x.shape[1])
-        test_target = targets(model, test[1], ignore_index)
-        checks.loss(
-            test_target, CrossEntropy(), None, len(test_x), len(model.weight), model.weight.dtype
-        )
-        checks.not_empty(int(np.count_nonzero(test_target >= 0)), "the validation data")
-    velocity = Velocity.of(model.weight, model.bias) if sgd.momentum else None
+    if loss.class_weight is not None:
+        model.settings["class_weight"] = loss.class_weight.tolist()
+    test = None
+    if given.test is not None:
+        test_rows = given.test[0].rows()
+        test = test_rows, evaluation_loss(model, given.test[1], test_rows.n_rows, ignore_index)
+    params = Params(model.weight, model.bias)
+    if sgd.momentum:
+        params = Params(*params[:2], np.zeros_like(model.weight), np.zeros_like(model.bias))
+    batch_size = min(batch_size, rows.n_rows)
 
-    result = TrainResult(model, History(), name, steps.name)
+    result = TrainResult(model, History(), given.name, kernels.name)
     bar = ProgressBar(progress, epochs)
     try:
         for epoch in range(epochs):
@@ -194,37 +192,24 @@ def train(
                 sgd = replace(sgd, lr=lr_at(lr, epoch))
             model.settings["lr"].append(sgd.lr)
             start = time.perf_counter()
-            sums = steps.train_epoch(
-                x,
-                target,
-                rng.permutation(len(x)) if shuffle else None,
-                batch_size,
-                model.weight,
-                model.bias,
-                sgd,
-                velocity,
-                criterion=criterion,
-                sample_weight=sample_weight,
-                scale=checks.default_scale(x.dtype),
-                num_threads=num_threads,
-            )
+            if shuffle:
+                rows = rows._replace(order=rng.permutation(rows.n_rows))
+            settings = sgd.of_step(first_step=epoch == 0)
+            threads = threads_for(num_threads, batch_size * model.weight.size)
+            sums, error = kernels.train(rows, loss, params, settings, batch_size, threads)
+            if error is not None:
+                raise error
             trained = time.perf_counter()
             if test is not None:
-                test_sums = steps.evaluate(
-                    test_x,
-                    test_target,
-                    model.weight,
-                    model.bias,
-                    criterion=CrossEntropy(),
-                    scale=checks.default_scale(test_x.dtype),
-                    num_threads=num_threads,
-                )
+                threads = threads_for(num_threads, test[0].n_rows * model.weight.size)
+                test_sums = kernels.evaluate(*test, params, threads)
                 result.history.add_test(test_sums, time.perf_counter() - trained)
-            result.history.add_training(sgd.lr, sums, len(x), trained - start)
+            sums = loss.unscaled(sums)
+            result.history.add_training(sgd.lr, sums, rows.n_rows, trained - start)
             bar.update(result.history)
     except KeyboardInterrupt as interrupt:
-        # Not one of our own kind: at an exit by another exception, be it a subclass, Python does
-        # not tell the shell of the Ctrl-C, whose loop would then go on.
+        # KeyboardInterrupt itself is raised, no subclass: it alone makes Python tell the shell of
+        # the Ctrl-C as it exits, and ends a loop of the shell.
         result.interrupted = True
         result.history.drop_incomplete()
         interrupt.result = result  # type: ignore[attr-defined]

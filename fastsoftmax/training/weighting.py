@@ -10,9 +10,10 @@ from .. import checks, scalars
 from ..checks import Array
 from ..labels import indices, label, labels, some
 from ..model import LinearClassifier
+from ..problem import Loss
 from ..settings import CrossEntropy
 
-__all__ = ["check_row_weights", "class_weights", "ignored", "targets"]
+__all__ = ["class_weights", "evaluation_loss", "ignored", "targets", "training_loss"]
 
 _LARGEST_RATIO = 1e30  # of the weights of two rows
 
@@ -84,7 +85,38 @@ def _by_label(class_weight: Any, classes: Array) -> Array:
     return np.array([weights.get(k, 1.0) for k in range(len(classes))])
 
 
-def check_row_weights(row_weights: Array) -> None:
+def training_loss(
+    model: LinearClassifier,
+    y: Any,
+    n_rows: int,
+    *,
+    class_weight: Any,
+    sample_weight: Any,
+    label_smoothing: float,
+    ignore_index: Any,
+) -> Loss:
+    """The loss of labels `y` with the arguments of `train` of these names, checked."""
+    target = targets(model, y, ignore_index)
+    if sample_weight is not None:
+        sample_weight = checks.weights("sample_weight", sample_weight, n_rows, "rows")
+        sample_weight = sample_weight.astype(np.float64)
+    criterion = CrossEntropy(class_weights(class_weight, model, target), label_smoothing)
+    dtype = model.weight.dtype
+    loss = checks.loss(target, criterion, sample_weight, n_rows, model.n_classes, dtype)
+    _check_row_weights(loss._replace(sample_weight=sample_weight).row_weights())
+    return loss
+
+
+def evaluation_loss(model: LinearClassifier, y: Any, n_rows: int, ignore_index: Any) -> Loss:
+    """The plain loss of labels `y` to evaluate on, checked."""
+    target = targets(model, y, ignore_index)
+    dtype = model.weight.dtype
+    loss = checks.loss(target, CrossEntropy(), None, n_rows, model.n_classes, dtype)
+    checks.not_empty(int(np.count_nonzero(target >= 0)), "the validation data")
+    return loss
+
+
+def _check_row_weights(row_weights: Array) -> None:
     """Checks weights (N,) of rows, each its class weight times its sample weight.
 
     Each batch divides by the weights of its own rows. A batch may hold the lightest rows alone,

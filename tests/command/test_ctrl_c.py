@@ -20,8 +20,8 @@ from helpers.command import COMMAND
 
 
 def test_ctrl_c_keeps_what_was_trained(run, npz, tmp_path, monkeypatch):
-    backend = fs.get_backend()
-    real, calls = backend.train_epoch, []
+    kernels = fs.get_backend().kernels
+    real, calls = kernels.train, []
 
     def train_epoch(*args, **kwargs):
         calls.append(1)
@@ -29,7 +29,7 @@ def test_ctrl_c_keeps_what_was_trained(run, npz, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(backend, "train_epoch", train_epoch)
+    monkeypatch.setattr(kernels, "train", train_epoch)
     code, out, err = run(
         "train", "--data", npz, "--save", tmp_path / "m", "--json", tmp_path / "j"
     )
@@ -50,7 +50,7 @@ def test_ctrl_c_in_the_first_epoch_writes_nothing(run, npz, tmp_path, monkeypatc
     def train_epoch(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fs.get_backend(), "train_epoch", train_epoch)
+    monkeypatch.setattr(fs.get_backend().kernels, "train", train_epoch)
     (tmp_path / "m").write_bytes(b"a good model")
     code, out, err = run("train", "--data", npz, "--save", tmp_path / "m")
     assert (code, out, err) == (130, [], ["fastsoftmax: interrupted"])

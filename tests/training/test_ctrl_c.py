@@ -14,8 +14,8 @@ X, Y = arrays()
 
 
 def interrupt(monkeypatch, name, call):
-    """Ctrl-C in that call of a function of the backend."""
-    backend = fs.get_backend("cython")
+    """Ctrl-C in that call of a function of the kernels."""
+    backend = fs.get_backend("cython").kernels
     real, calls = getattr(backend, name), []
 
     def function(*args, **kwargs):
@@ -36,11 +36,11 @@ def interrupted(*args, **options):
     return stop.value.result
 
 
-@pytest.mark.parametrize("name", ["train_epoch", "evaluate"])
+@pytest.mark.parametrize("name", ["train", "evaluate"])
 @pytest.mark.parametrize("progress", [None, True])
 def test_ctrl_c_in_the_third_epoch(monkeypatch, capsys, name, progress):
     x, y = arrays()
-    trained = 2 if name == "train_epoch" else 3
+    trained = 2 if name == "train" else 3
     expected = fs.train((x, y), epochs=trained, validation_data=(x, y), backend="cython")
     interrupt(monkeypatch, name, 3)
     result = interrupted(
@@ -57,7 +57,7 @@ def test_ctrl_c_in_the_third_epoch(monkeypatch, capsys, name, progress):
 
 
 def test_ctrl_c_in_the_first_epoch(monkeypatch):
-    interrupt(monkeypatch, "train_epoch", 1)
+    interrupt(monkeypatch, "train", 1)
     result = interrupted((X, Y), epochs=10, backend="cython")
     assert result.interrupted and len(result.history) == 0
     assert result.model.predict(X).shape == (N,)

@@ -67,7 +67,7 @@ def test_the_bar_is_closed_when_training_fails(bars, monkeypatch):
     def fail(*args, **kwargs):
         raise MemoryError
 
-    monkeypatch.setattr(fs.get_backend(), "train_epoch", fail)
+    monkeypatch.setattr(fs.get_backend().kernels, "train", fail)
     with pytest.raises(MemoryError):
         fs.train((X, Y), progress=True)
     assert [bar.closed for bar in bars] == [1]

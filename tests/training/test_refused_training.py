@@ -98,7 +98,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_arguments(case, monkeypatch):
     changed, error, message = BAD[case]
-    monkeypatch.setattr(fs.get_backend(), "train_epoch", never)
+    monkeypatch.setattr(fs.get_backend().kernels, "train", never)
     with pytest.raises(error, match=re.escape(message)):
         fs.train(**{"data": (X, Y), "epochs": 3, **changed})
 

@@ -108,7 +108,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_arguments(case, monkeypatch):
     changed, error, message = BAD[case]
-    monkeypatch.setattr(fs.get_backend(), "train_epoch", lambda *_, **__: pytest.fail("trained"))
+    kernels = fs.get_backend().kernels
+    monkeypatch.setattr(kernels, "train", lambda *_, **__: pytest.fail("trained"))
     with pytest.raises(error, match=re.escape(message)):
         fs.train(**{"data": (X, Y), "epochs": 1, **changed})
 
