@@ -8,7 +8,7 @@ import fastsoftmax as fs
 
 pytest.importorskip("torch")
 
-from fastsoftmax.torch import autograd, linear_cross_entropy
+from fastsoftmax.torch import arrays, fits, linear_cross_entropy
 from helpers.pytorch import OPTIONS, REDUCTIONS, Case, pytorchs, torch
 
 
@@ -110,8 +110,8 @@ def test_double_backward(reduction):
 @pytest.fixture
 def in_float64(monkeypatch, fused):
     """The Function itself in float64, over the NumPy oracle."""
-    monkeypatch.setattr(autograd, "_DTYPE", torch.float64)
-    monkeypatch.setattr(autograd, "get_backend", lambda: fs.get_backend("numpy"))
+    monkeypatch.setattr(fits, "DTYPE", torch.float64)
+    monkeypatch.setattr(arrays, "get_backend", lambda: fs.get_backend("numpy"))
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
