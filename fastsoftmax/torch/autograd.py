@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import functional
 
 from . import arrays
@@ -102,7 +103,9 @@ def _fused(
     tensors = input, linear_weight, linear_bias, target
     needed = [tensor is not None and tensor.requires_grad for tensor in tensors[:3]]
     problem = Problem.of(*tensors, options)
-    if not (torch.is_grad_enabled() and any(needed)):
+    in_graph = torch.is_grad_enabled() and any(needed)
+    # a node refuses tangents, which a loss alone would be without
+    if not in_graph and forward_ad._current_level < 0:
         return arrays.loss(problem, options.reduction)
     computed: tuple[Tensor, Grads | None]
     if options.reduction == "none":

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch._C import _are_functorch_transforms_active, _len_torch_dispatch_stack
+from torch.autograd.forward_ad import unpack_dual
 from torch.compiler import is_compiling
 from torch.jit import is_tracing
 
@@ -52,7 +53,7 @@ def fits(
     n_classes, n_features = linear_weight.shape
     rows = target.shape
     if target.dtype is DTYPE:
-        if target.requires_grad or options.ignore_index is not None:
+        if _is_differentiated(target) or options.ignore_index is not None:
             return False
         target_fits = rows[-1:] == (n_classes,)
         rows = rows[:-1]
@@ -66,13 +67,17 @@ def fits(
         and n_classes > 1
         and n_features > 0
         and (linear_bias is None or linear_bias.shape == (n_classes,))
-        and not (class_weight is not None and class_weight.requires_grad)
+        and (class_weight is None or not _is_differentiated(class_weight))
         and options.reduction in ("mean", "sum", "none")
     )
 
 
 def _is_plain(tensor: Any) -> bool:
     return type(tensor) in PLAIN_TYPES and tensor.is_cpu and tensor.layout is torch.strided
+
+
+def _is_differentiated(tensor: Tensor) -> bool:
+    return tensor.requires_grad or unpack_dual(tensor).tangent is not None
 
 
 def is_integer(tensor: Tensor) -> bool:
