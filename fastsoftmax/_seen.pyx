@@ -8,10 +8,16 @@ what it can, and says what is wrong with the rest.
 
 import numpy as np
 
+from .problem import Loss, Params, Rows
+
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release,
     PyObject_GetBuffer)
+from libc.float cimport FLT_MAX
 from libc.stdint cimport int32_t, int64_t
+
+cdef object new = tuple.__new__  # a NamedTuple's own looks for defaults
+cdef object Rows_ = Rows, Loss_ = Loss, Params_ = Params, ndarray = np.ndarray
 
 
 cdef struct seen:
@@ -26,7 +32,7 @@ cdef struct seen:
 cdef bint see(array, int ndim, bint writeable, seen *s) except -1:
     """Whether it is a C-contiguous ndarray of so many dimensions, which must outlive `s`."""
     cdef Py_buffer view
-    if type(array) is not np.ndarray:
+    if type(array) is not ndarray:
         return False
     try:
         PyObject_GetBuffer(
@@ -104,21 +110,23 @@ def classes(target, Py_ssize_t n_rows, Py_ssize_t n_classes):
     return classes_of(target, n_rows, n_classes, &s)
 
 
-def problem(x, target, weight, bias, bint writeable):
-    """The same of all four: the classes if all is well, or else None.
+def problem(x, target, weight, bias, scale, bint writeable):
+    """Rows, Loss and Params, if all is well and the targets are classes; or else None.
 
     Where the parameters are to be written to, they share no memory with the others.
     """
     cdef seen w, b, r, t
     if not (see_parameters(weight, bias, writeable, &w, &b)
-            and see_rows(x, w.n_columns, &r) and r.n >= 1):
+            and see_rows(x, w.n_columns, &r) and r.n >= 1
+            and type(scale) is float and -FLT_MAX <= <double> scale <= FLT_MAX):
         return None
     classes = classes_of(target, r.n, w.n, &t)
-    if classes is not None and writeable and not (
+    if classes is None or writeable and not (
             apart(&w, &b) and apart(&w, &r) and apart(&w, &t) and apart(&b, &r)
             and apart(&b, &t)):
         return None
-    return classes
+    return (new(Rows_, (x, scale, None)), new(Loss_, (classes, None, None, None, 0.0, True, 0)),
+            new(Params_, (weight, bias, None, None)))
 
 
 def share_no_memory(tuple written, tuple read):

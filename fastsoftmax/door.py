@@ -31,18 +31,13 @@ def problem(
     criterion: CrossEntropy | None,
     sample_weight: Any,
     scale: Any,
-    *,
     floats: tuple[np.dtype[Any], ...] = FLOAT32,
 ) -> tuple[Rows, Loss, Params]:
     """Rows, their loss, and parameters that are only read."""
     if checks.seen and sample_weight is None and _is_plain(criterion):
-        classes = checks.seen.problem(x, target, weight, bias, False)
-        if classes is not None:
-            return (
-                Rows(x, checks.finite("scale", scale)),
-                Loss.of_classes(classes),
-                Params(weight, bias),
-            )
+        nouns = checks.seen.problem(x, target, weight, bias, scale, False)
+        if nouns is not None:
+            return nouns
     weight, bias = checks.parameters(weight, bias, floats=floats)
     x = checks.rows(x, weight.shape[1], floats=floats)
     its_loss = checks.loss(target, criterion, sample_weight, len(x), len(weight), weight.dtype)
@@ -60,26 +55,26 @@ def training_problem(
     criterion: CrossEntropy | None,
     sample_weight: Any,
     scale: Any,
-    *,
     floats: tuple[np.dtype[Any], ...] = FLOAT32,
 ) -> tuple[Rows, Loss, Params, StepSettings]:
     """Rows in their order, their loss, and parameters to update, which share no memory."""
-    its_loss, all_seen = None, False
+    nouns = None
     if checks.seen and sample_weight is None and _is_plain(criterion):
-        classes = checks.seen.problem(x, target, weight, bias, True)
-        if classes is not None:
-            its_loss, all_seen = Loss.of_classes(classes), True
-    if its_loss is None:
-        weight, bias = checks.parameters(weight, bias, floats=floats, writeable=True)
-        x = checks.rows(x, weight.shape[1], floats=floats)
-        its_loss = checks.loss(target, criterion, sample_weight, len(x), len(weight), weight.dtype)
-    order = checks.row_order(order, len(x))
-    taken = Rows(x, checks.finite("scale", scale), order)
-    checks.not_empty(len(x) if order is None else len(order))
-    params, settings = with_velocity(weight, bias, sgd, velocity)
-    if not all_seen or order is not None or params.velocity_weight is not None:
-        no_overlap(_written(params), {"x": x, "order": order, **_read(its_loss)})
-    return taken, its_loss, params, settings
+        nouns = checks.seen.problem(x, target, weight, bias, scale, True)
+        if nouns is not None and order is None and _is_without_momentum(sgd):
+            return (*nouns, sgd.of_step(False))
+    if nouns is not None:
+        rows, loss, params = nouns
+    else:
+        params = Params(*checks.parameters(weight, bias, floats=floats, writeable=True))
+        rows = Rows(checks.rows(x, params.weight.shape[1], floats=floats), 1.0)
+        n_classes, dtype = len(params.bias), params.weight.dtype
+        loss = checks.loss(target, criterion, sample_weight, len(rows.x), n_classes, dtype)
+    rows = Rows(rows.x, checks.finite("scale", scale), checks.row_order(order, len(rows.x)))
+    checks.not_empty(rows.n_rows)
+    params, settings = with_velocity(params.weight, params.bias, sgd, velocity)
+    no_overlap(_written(params), {"x": rows.x, "order": rows.order, **_read(loss)})
+    return rows, loss, params, settings
 
 
 def with_velocity(
@@ -160,3 +155,7 @@ def _read(its_loss: Loss) -> dict[str, Array | None]:
 
 def _is_plain(criterion: CrossEntropy | None) -> bool:
     return criterion is None or (type(criterion) is CrossEntropy and criterion.is_plain)
+
+
+def _is_without_momentum(sgd: SGDSettings) -> bool:
+    return type(sgd) is SGDSettings and sgd.momentum == 0

@@ -153,9 +153,7 @@ class CrossEntropy:
                 f"label_smoothing must be in [0, 1], got {scalars.shown(self.label_smoothing)}"
             )
         keep("label_smoothing", smoothing)
-        keep("ignore_index", scalars.integer("ignore_index", self.ignore_index))
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether it leaves classes alone, and ignores none of them."""
-        return self.class_weight is None and self.label_smoothing == 0 and self.ignore_index < 0
+        ignore_index = scalars.integer("ignore_index", self.ignore_index)
+        keep("ignore_index", ignore_index)
+        # whether it leaves all classes alone
+        keep("is_plain", self.class_weight is None and smoothing == 0 and ignore_index < 0)

@@ -26,7 +26,9 @@ def paths():
     files = [path for path in ROOT.iterdir() if path.is_file()]
     for folder in FOLDERS:
         files += [path for path in (ROOT / folder).rglob("*") if path.is_file()]
-    names = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
+    names = {
+        path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts
+    }
     return names | {f"{parent.as_posix()}/" for name in names for parent in Path(name).parents}
 
 

@@ -114,6 +114,7 @@ class Backend:
     def __init__(self, kernels: Kernels) -> None:
         self.name = kernels.name
         self.kernels = kernels
+        self.floats = kernels.FLOATS
 
     def __repr__(self) -> str:
         return f"<backend {self.name!r}>"
@@ -137,7 +138,7 @@ class Backend:
         The gradients are multiplied by grad_scale.
         """
         rows, loss, params = door.problem(
-            x, target, weight, bias, criterion, sample_weight, scale, floats=self.kernels.FLOATS
+            x, target, weight, bias, criterion, sample_weight, scale, self.floats
         )
         checks.not_empty(rows.n_rows)
         grad_scale = checks.finite("grad_scale", grad_scale)
@@ -169,7 +170,7 @@ class Backend:
         That is their number, where nothing weighs them.
         """
         params, grad_weight, grad_bias, settings = door.update_problem(
-            weight, bias, grad_weight, grad_bias, sgd, velocity, floats=self.kernels.FLOATS
+            weight, bias, grad_weight, grad_bias, sgd, velocity, floats=self.floats
         )
         total_weight = checks.total_weight(total_weight)
         self.kernels.sgd_update(params, grad_weight, grad_bias, total_weight, settings)
@@ -192,9 +193,9 @@ class Backend:
     ) -> Sums:
         """One update by the mean gradient; sums of loss and correct predictions before it."""
         problem = door.training_problem(
-            *(x, target, None, weight, bias, sgd, velocity, criterion, sample_weight, scale),
-            floats=self.kernels.FLOATS,
-        )
+            x, target, None, weight, bias, sgd, velocity, criterion, sample_weight, scale,
+            self.floats,
+        )  # fmt: skip
         return self._train(problem, None, velocity, num_threads)
 
     def train_epoch(
@@ -220,9 +221,9 @@ class Backend:
         """
         batch_size = checks.positive_int("batch_size", batch_size)
         problem = door.training_problem(
-            *(x, target, order, weight, bias, sgd, velocity, criterion, sample_weight, scale),
-            floats=self.kernels.FLOATS,
-        )
+            x, target, order, weight, bias, sgd, velocity, criterion, sample_weight, scale,
+            self.floats,
+        )  # fmt: skip
         return self._train(problem, batch_size, velocity, num_threads)
 
     def _train(
@@ -233,8 +234,8 @@ class Backend:
         num_threads: int | None,
     ) -> Sums:
         rows, loss, params, settings = problem
-        n_rows = rows.n_rows
-        batch_size = n_rows if batch_size is None else min(batch_size, n_rows)
+        if batch_size is None or batch_size > rows.n_rows:
+            batch_size = rows.n_rows
         threads = threads_for(num_threads, batch_size * params.weight.size)
         sums, error = self.kernels.train(rows, loss, params, settings, batch_size, threads)
         if params.velocity_weight is not None and velocity is not None:
@@ -258,7 +259,7 @@ class Backend:
     ) -> Sums:
         """Sums of loss and correct predictions; the loss of each row into losses (N,)."""
         rows, loss, params = door.problem(
-            x, target, weight, bias, criterion, sample_weight, scale, floats=self.kernels.FLOATS
+            x, target, weight, bias, criterion, sample_weight, scale, self.floats
         )
         if losses is not None:
             losses = door.result("losses", losses, rows.x.shape[:1], rows, loss, params)
@@ -277,7 +278,7 @@ class Backend:
         num_threads: int | None = None,
     ) -> Array:
         """Logits (N, K)."""
-        floats = self.kernels.FLOATS
+        floats = self.floats
         params = Params(*checks.parameters(weight, bias, floats=floats))
         rows = Rows(
             checks.rows(x, params.weight.shape[1], floats=floats), checks.finite("scale", scale)
@@ -294,6 +295,6 @@ class Backend:
         return self._softmax(logits, True, num_threads)
 
     def _softmax(self, logits: Array, log: bool, num_threads: int | None) -> Array:
-        logits = checks.logits_matrix(logits, floats=self.kernels.FLOATS)
+        logits = checks.logits_matrix(logits, floats=self.floats)
         threads = threads_for(num_threads, SOFTMAX_WORK * logits.size)
         return self.kernels.softmax(logits, log, threads)

@@ -6,6 +6,7 @@ PyTorch's K-dimensional loss has a weight (K, d1, d2, ..., D), and a loss for ea
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,8 @@ from .reduction import backend_for, check_no_index
 
 __all__ = ["Gradients", "Problem"]
 
-_IGNORE_INDEX = -100
+_IGNORE_INDEX = -100  # that of PyTorch, where none is given
+_PLAIN = CrossEntropy(ignore_index=_IGNORE_INDEX)
 
 
 class Gradients(NamedTuple):
@@ -66,15 +68,11 @@ class Problem(NamedTuple):
         n_classes, shape = len(weight), (*x.shape[:-1], *weight.shape[1:-1])
         if class_weight is not None:
             class_weight = checks.class_weights("weight", class_weight, n_classes, x.dtype)
-        criterion = CrossEntropy(
-            class_weight,
-            label_smoothing,
-            _IGNORE_INDEX if ignore_index is None else ignore_index,
-        )
+        criterion = _criterion(class_weight, label_smoothing, ignore_index)
         if x.ndim == 1:
             x, target = x[None], target[None]
         positions = []
-        for position in np.ndindex(weight.shape[1:-1]):
+        for position in product(*map(range, weight.shape[1:-1])):
             at = (slice(None), *position)
             params = Params(np.ascontiguousarray(weight[at]), np.ascontiguousarray(bias[at]))
             of_rows = target[(..., *position)] if position else target
@@ -186,6 +184,17 @@ class Problem(NamedTuple):
 
     def _threads(self, num_threads: int | None, params: Params) -> int:
         return threads_for(num_threads, len(self.rows.x) * params.weight.size)
+
+
+def _criterion(
+    class_weight: Array | None, label_smoothing: float, ignore_index: int | None
+) -> CrossEntropy:
+    if ignore_index is None:
+        ignore_index = _IGNORE_INDEX
+    is_plain = type(label_smoothing) is float and label_smoothing == 0
+    if class_weight is None and is_plain and ignore_index == _IGNORE_INDEX:
+        return _PLAIN
+    return CrossEntropy(class_weight, label_smoothing, ignore_index)
 
 
 def _over_nothing(gradient: Array, at: Any, factor: float) -> None:
