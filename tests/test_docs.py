@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = {
     "python": ["fastsoftmax/backends/numpy.py", "fastsoftmax/backends/numba/kernels.py"],
-    "c": [f"csrc/{name}.h" for name in ("forward", "softmax", "backward", "update")],
+    "c": [f"csrc/kernels/{name}.h" for name in ("logits_rows", "softmax", "gradient", "update")],
 }
 
 

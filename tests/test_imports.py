@@ -33,24 +33,14 @@ FLOORS = (
 )
 BESIDE = {"datasets": {"datasets", "files"}}  # it knows none of the numeric floors
 
-# The same for C: what is compiled once, at the baseline, and the headers of ours that it may
-# include. All other files are the kernels, compiled for each instruction set: a function of theirs
-# in an object of the baseline would be an illegal instruction somewhere.
-DRIVER = {
+# The same for C. driver/ is compiled once, at the baseline; kernels/ once per instruction set. A
+# function of kernels/ in an object of the baseline would be an illegal instruction somewhere. So
+# the two meet in kernels.h alone, which defines no function but for the arithmetic of indices.
+C_MAY_INCLUDE = {
+    "driver": {"driver", "fastsoftmax.h", "kernels.h"},
+    "kernels": {"kernels", "fastsoftmax.h", "kernels.h"},
+    "kernels.h": {"fastsoftmax.h"},
     "fastsoftmax.h": set(),
-    "cores.h": set(),
-    "cores.c": {"cores.h"},
-    "threads.h": {"fastsoftmax.h"},
-    "chunks.h": {"fastsoftmax.h"},
-    "dispatch.c": {"fastsoftmax.h"},
-    "threads.c": {"cores.h", "threads.h"},
-    "memory.h": set(),
-    "memory.c": {"fastsoftmax.h", "memory.h"},
-    "pass.h": {"chunks.h", "fastsoftmax.h", "threads.h"},
-    "pass.c": {"memory.h", "pass.h"},
-    "steps.h": {"pass.h"},
-    "steps.c": {"cores.h", "steps.h"},
-    "epoch.c": {"cores.h", "memory.h", "steps.h"},
 }
 
 HEAVY = {
@@ -153,21 +143,59 @@ def test_imports_are_found():
 
 
 def c_sources():
-    return {path.name: path.read_text() for path in CSRC.iterdir() if path.suffix in (".c", ".h")}
+    """By their paths within csrc/."""
+    paths = sorted(path for path in CSRC.rglob("*") if path.suffix in (".c", ".h"))
+    return {path.relative_to(CSRC).as_posix(): path.read_text() for path in paths}
+
+
+def c_includes():
+    """Of each file those of ours that it includes: of its own folder, or else of csrc/."""
+    sources = c_sources()
+    includes = {}
+    for name, text in sources.items():
+        included = re.findall(r'#\s*include "(.+)"', text)
+        beside = {header: str(Path(name).parent / header) for header in included}
+        includes[name] = {
+            beside[header] if beside[header] in sources else header for header in included
+        }
+        assert includes[name] <= sources.keys(), name
+    return includes
+
+
+def wing(name):
+    """Its folder, or the file itself where it has none."""
+    return name.partition("/")[0]
 
 
 def test_includes_point_downward():
-    includes = {
-        name: set(re.findall(r'#\s*include "(.+)"', text)) for name, text in c_sources().items()
-    }
-    kernels = includes.keys() - DRIVER.keys()
-    assert {"exp.h", "kernels.c", "vec.h"} <= kernels
-    assert includes["kernels.c"] and includes["epoch.c"]
-    for name in DRIVER:
-        assert includes[name] <= DRIVER[name], name
-    for name in kernels:
-        assert includes[name] <= kernels | {"fastsoftmax.h"}, name
+    includes = c_includes()
+    assert {wing(name) for name in includes} == C_MAY_INCLUDE.keys()
+    assert "kernels/exp.h" in includes["kernels/softmax.h"]  # so that it looks at something
+    assert {"driver/steps.h"} == includes["driver/api.c"]
+    for name, included in includes.items():
+        assert {wing(other) for other in included} <= C_MAY_INCLUDE[wing(name)], name
     tuple(TopologicalSorter(includes).static_order())  # raises CycleError
+
+
+def test_the_folder_tells_what_is_compiled_per_isa():
+    """kernels/ has one file to compile, the others are its headers; driver/ is compiled once."""
+    sources = {name for name in c_sources() if name.endswith(".c")}
+    assert {name for name in sources if wing(name) == "kernels"} == {"kernels/table.c"}
+    text = (CSRC / "meson.build").read_text()
+    per_isa, once = text[text.index("foreach isa") :].split("endforeach")
+    assert re.findall(r"'(\S+\.c)'", per_isa) == ["kernels/table.c"]
+    assert set(re.findall(r"'(\S+\.c)'", once)) == sources - {"kernels/table.c"}
+
+
+def test_kernels_are_static():
+    """All but the table: a function that the linker shared would be an illegal instruction."""
+    for name, text in c_sources().items():
+        if wing(name) == "kernels":
+            functions = re.findall(
+                r"^(?!static|FS_INLINE|#|typedef|extern| |/|})\w.*\(.*", text, re.M
+            )
+            known = re.compile(r"^(OVER_ARRAY|FS_FOR_\w+|_Static_assert)\(")
+            assert not [line for line in functions if not known.match(line)], name
 
 
 def test_c_neither_prints_nor_exits():
@@ -184,7 +212,7 @@ def test_cython_sees_one_header():
 def test_only_vec_h_asks_for_the_isa():
     for name, text in c_sources().items():
         conditions = re.findall(r"^\s*#\s*(?:el)?if.*\bFS_ISA_\w+", text, re.MULTILINE)
-        assert bool(conditions) == (name == "vec.h"), name
+        assert bool(conditions) == (name == "kernels/vec.h"), name
 
 
 def test_import_is_light(run_python):

@@ -27,45 +27,51 @@ cdef extern from "fastsoftmax.h" nogil:
     int FS_OK
     int FS_NO_MEMORY
     int FS_INTERRUPTED
-    ctypedef struct fs_criterion:
-        const float *class_weight
-        const float *sample_weight
-        const float *probabilities
-        float label_smoothing
     ctypedef struct fs_rows:
         const void *x
         fs_row_type row_type
         float scale
-        float grad_scale
-        const int32_t *target
-        const fs_criterion *criterion
         const int64_t *order
         Py_ssize_t n_rows
         Py_ssize_t n_features
+    ctypedef struct fs_loss:
+        const int32_t *target
+        bint plain
+        const float *class_weight
+        const float *sample_weight
+        const float *probabilities
+        float label_smoothing
+    ctypedef struct fs_shape:
+        Py_ssize_t n_features
         Py_ssize_t n_classes
-    ctypedef struct fs_sgd:
-        float lr, momentum, dampening, weight_decay
-        float bias_weight_decay
-        int nesterov
-        int first_step
-    ctypedef struct fs_sums:
-        double loss
-        double weight
-        int64_t correct
-        int64_t counted
     ctypedef struct fs_params:
         float *weight
         float *bias
         float *velocity_weight
         float *velocity_bias
+        fs_shape shape
+    ctypedef struct fs_step_settings:
+        float lr, momentum, dampening
+        float weight_decay, bias_weight_decay
+        bint nesterov
+        bint first_step
+    ctypedef struct fs_sums:
+        double loss
+        double total_weight
+        int64_t correct
+        int64_t counted
+    ctypedef struct fs_gradients:
+        float *weight
+        float *bias
+        float *input
+        float scale
     ctypedef int (*fs_interrupted)() noexcept nogil
     ctypedef struct fs_kernels:
-        const char *isa
-        void (*exp)(const float *x, float *out, Py_ssize_t n)
-        void (*log)(const float *x, float *out, Py_ssize_t n)
+        pass
     int fs_n_built()
     const fs_kernels *fs_built(int i)
     int fs_supported(int i)
+    const char *fs_isa(const fs_kernels *kernels)
     ctypedef void (*fs_parallel)(void (*work)(void *) noexcept, void *data, unsigned n_threads,
                                  unsigned flags) noexcept
     ctypedef int (*fs_max_threads)() noexcept
@@ -74,21 +80,24 @@ cdef extern from "fastsoftmax.h" nogil:
         fs_max_threads max_threads
     void fs_borrow_threads(fs_lender lender)
     void fs_allow_threads_beyond_cores(int allowed)
-    int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, Py_ssize_t batch_size,
-                       const fs_params *params, const fs_sgd *sgd, int num_threads,
-                       fs_interrupted interrupted, fs_sums *sums)
-    int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
-                         const float *bias, int num_threads, float *grad_weight,
-                         float *grad_bias, float *grad_input, fs_sums *sums)
+    int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
+                       const fs_params *params, const fs_step_settings *settings,
+                       Py_ssize_t batch_size, int num_threads, fs_interrupted interrupted,
+                       fs_sums *sums)
+    int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
+                         const fs_params *params, int num_threads, const fs_gradients *gradients,
+                         fs_sums *sums)
     void fs_sgd_update(const fs_kernels *kernels, const fs_params *params,
-                       const float *grad_weight, const float *grad_bias, Py_ssize_t n_features,
-                       Py_ssize_t n_classes, double total_weight, const fs_sgd *sgd)
-    int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
-                    const float *bias, int num_threads, float *losses, fs_sums *sums)
-    int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const float *weight,
-                          const float *bias, int num_threads, float *logits)
+                       const float *grad_weight, const float *grad_bias, double total_weight,
+                       const fs_step_settings *settings)
+    int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
+                    const fs_params *params, int num_threads, float *losses, fs_sums *sums)
+    int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows,
+                          const fs_params *params, int num_threads, float *logits)
     int fs_softmax(const fs_kernels *kernels, const float *logits, Py_ssize_t n_rows,
                    Py_ssize_t n_classes, int log, int num_threads, float *out)
+    void fs_exp(const fs_kernels *kernels, const float *x, float *out, Py_ssize_t n)
+    void fs_log(const fs_kernels *kernels, const float *x, float *out, Py_ssize_t n)
 
 
 cdef extern from *:
@@ -109,17 +118,17 @@ cdef const fs_kernels *kernels = NULL
 
 def built_isas():
     """Names of the instruction sets that kernels were built for, slowest first."""
-    return [fs_built(i).isa.decode() for i in range(fs_n_built())]
+    return [fs_isa(fs_built(i)).decode() for i in range(fs_n_built())]
 
 
 def supported_isas():
     """Names of those that this CPU can run, slowest first."""
-    return [fs_built(i).isa.decode() for i in range(fs_n_built()) if fs_supported(i)]
+    return [fs_isa(fs_built(i)).decode() for i in range(fs_n_built()) if fs_supported(i)]
 
 
 def selected_isa():
     """Name of the instruction set whose kernels are in use."""
-    return kernels.isa.decode()
+    return fs_isa(kernels).decode()
 
 
 def select_isa(isa=None):
@@ -164,24 +173,21 @@ cdef void *to_write(array) except? NULL:
     return NULL if array is None else memory_of(array, PyBUF_WRITABLE)
 
 
-cdef int fill_rows(fs_rows *rows, noun, Py_ssize_t n_classes) except -1:
+cdef int fill_rows(fs_rows *rows, noun) except -1:
     x, scale, order = <tuple> noun
     rows.x = to_read(x)
     rows.n_features = x.shape[1]
-    rows.n_classes = n_classes
     rows.row_type = FS_UINT8 if x.itemsize == 1 else FS_FLOAT32
     rows.scale = scale
-    rows.grad_scale = 1.0
-    rows.target = rows.criterion = NULL
     rows.order = <const int64_t *> to_read(order)
     rows.n_rows = x.shape[0] if order is None else order.shape[0]
     return 0
 
 
-cdef int fill_loss(fs_rows *rows, fs_criterion *loss, noun) except -1:
+cdef int fill_loss(fs_loss *loss, noun) except -1:
     target, probabilities, class_weight, sample_weight, label_smoothing, plain, _ = <tuple> noun
-    rows.target = <const int32_t *> to_read(target)
-    rows.criterion = NULL if plain else loss
+    loss.target = <const int32_t *> to_read(target)
+    loss.plain = plain
     loss.class_weight = <const float *> to_read(class_weight)
     loss.sample_weight = <const float *> to_read(sample_weight)
     loss.probabilities = <const float *> to_read(probabilities)
@@ -192,6 +198,7 @@ cdef int fill_loss(fs_rows *rows, fs_criterion *loss, noun) except -1:
 cdef int fill_params(fs_params *params, noun, bint writeable) except -1:
     weight, bias, velocity_weight, velocity_bias = <tuple> noun
     cdef int flags = PyBUF_WRITABLE if writeable else PyBUF_SIMPLE
+    params.shape.n_classes, params.shape.n_features = weight.shape
     params.weight = <float *> memory_of(weight, flags)
     params.bias = <float *> memory_of(bias, flags)
     params.velocity_weight = <float *> to_write(velocity_weight)
@@ -199,14 +206,14 @@ cdef int fill_params(fs_params *params, noun, bint writeable) except -1:
     return 0
 
 
-cdef int fill_settings(fs_sgd *s, noun) except -1:
+cdef int fill_settings(fs_step_settings *s, noun) except -1:
     (s.lr, s.momentum, s.dampening, s.nesterov, s.weight_decay, s.bias_weight_decay,
      s.first_step) = <tuple> noun
     return 0
 
 
 cdef sums_of(const fs_sums *sums):
-    return Sums(sums.loss, sums.correct, sums.weight, sums.counted)
+    return Sums(sums.loss, sums.correct, sums.total_weight, sums.counted)
 
 
 cdef int check(int status) except -1:
@@ -233,54 +240,54 @@ cdef int interrupted() noexcept nogil:
 
 def loss_and_grad(rows, loss, params, int num_threads, *, float grad_scale=1.0, grad_input=None):
     cdef fs_rows r
-    cdef fs_criterion l
+    cdef fs_loss l
     cdef fs_params p
+    cdef fs_gradients gradients
     cdef fs_sums sums
     cdef int status
-    fill_rows(&r, rows, len(params[1]))
-    fill_loss(&r, &l, loss)
+    fill_rows(&r, rows)
+    fill_loss(&l, loss)
     fill_params(&p, params, False)
     grad_weight, grad_bias = np.empty_like(params[0]), np.empty_like(params[1])
-    cdef float *gw = <float *> to_write(grad_weight)
-    cdef float *gb = <float *> to_write(grad_bias)
-    cdef float *gi = <float *> to_write(grad_input)
-    r.grad_scale = grad_scale
+    gradients.weight = <float *> to_write(grad_weight)
+    gradients.bias = <float *> to_write(grad_bias)
+    gradients.input = <float *> to_write(grad_input)
+    gradients.scale = grad_scale
     with nogil:
-        status = fs_loss_and_grad(kernels, &r, p.weight, p.bias, num_threads, gw, gb, gi, &sums)
+        status = fs_loss_and_grad(kernels, &r, &l, &p, num_threads, &gradients, &sums)
     check(status)
     return sums_of(&sums), grad_weight, grad_bias, 0.0
 
 
 def sgd_update(params, grad_weight, grad_bias, double total_weight, settings):
     cdef fs_params p
-    cdef fs_sgd s
+    cdef fs_step_settings s
     cdef const float *gw = <const float *> to_read(grad_weight)
     cdef const float *gb = <const float *> to_read(grad_bias)
-    cdef Py_ssize_t k = params[0].shape[0], d = params[0].shape[1]
     fill_params(&p, params, True)
     fill_settings(&s, settings)
     with nogil:
-        fs_sgd_update(kernels, &p, gw, gb, d, k, total_weight, &s)
+        fs_sgd_update(kernels, &p, gw, gb, total_weight, &s)
 
 
 def train(rows, loss, params, settings, Py_ssize_t batch_size, int num_threads):
     global interruption
     cdef fs_rows r
-    cdef fs_criterion l
+    cdef fs_loss l
     cdef fs_params p
-    cdef fs_sgd s
+    cdef fs_step_settings s
     cdef fs_sums sums
     cdef int status
     cdef fs_interrupted ask = NULL
-    fill_rows(&r, rows, len(params[1]))
-    fill_loss(&r, &l, loss)
+    fill_rows(&r, rows)
+    fill_loss(&l, loss)
     fill_params(&p, params, True)
     fill_settings(&s, settings)
     # one step is too short to be asked; the main thread has the signals
     if batch_size < r.n_rows and current_thread() is main_thread():
         ask = interrupted
     with nogil:
-        status = fs_train_epoch(kernels, &r, batch_size, &p, &s, num_threads, ask, &sums)
+        status = fs_train_epoch(kernels, &r, &l, &p, &s, batch_size, num_threads, ask, &sums)
     error = None
     if status == FS_INTERRUPTED:
         error, interruption = interruption, None
@@ -291,16 +298,16 @@ def train(rows, loss, params, settings, Py_ssize_t batch_size, int num_threads):
 
 def evaluate(rows, loss, params, int num_threads, losses=None):
     cdef fs_rows r
-    cdef fs_criterion l
+    cdef fs_loss l
     cdef fs_params p
     cdef fs_sums sums
     cdef int status
     cdef float *out = <float *> to_write(losses)
-    fill_rows(&r, rows, len(params[1]))
-    fill_loss(&r, &l, loss)
+    fill_rows(&r, rows)
+    fill_loss(&l, loss)
     fill_params(&p, params, False)
     with nogil:
-        status = fs_evaluate(kernels, &r, p.weight, p.bias, num_threads, out, &sums)
+        status = fs_evaluate(kernels, &r, &l, &p, num_threads, out, &sums)
     check(status)
     return sums_of(&sums)
 
@@ -309,14 +316,14 @@ def predict_logits(rows, params, int num_threads):
     cdef fs_rows r
     cdef fs_params p
     cdef int status
-    fill_rows(&r, rows, len(params[1]))
+    fill_rows(&r, rows)
     fill_params(&p, params, False)
-    logits = np.empty((r.n_rows, r.n_classes), np.float32)
+    logits = np.empty((r.n_rows, p.shape.n_classes), np.float32)
     cdef float *out = <float *> to_write(logits)
     if r.n_rows == 0:
         return logits
     with nogil:
-        status = fs_predict_logits(kernels, &r, p.weight, p.bias, num_threads, out)
+        status = fs_predict_logits(kernels, &r, &p, num_threads, out)
     check(status)
     return logits
 
@@ -355,12 +362,12 @@ def _allow_threads_beyond_cores(bint allowed):
 def _exp(const float[::1] x):
     result = np.empty(x.shape[0], np.float32)
     cdef float[::1] out = result
-    kernels.exp(&x[0], &out[0], x.shape[0])
+    fs_exp(kernels, &x[0], &out[0], x.shape[0])
     return result
 
 
 def _log(const float[::1] x):
     result = np.empty(x.shape[0], np.float32)
     cdef float[::1] out = result
-    kernels.log(&x[0], &out[0], x.shape[0])
+    fs_log(kernels, &x[0], &out[0], x.shape[0])
     return result

@@ -58,7 +58,7 @@ static uint64_t hash_floats(uint64_t h, const float *array, ptrdiff_t n) {
 }
 
 static uint64_t hash_sums(uint64_t h, const fs_sums *s) {
-    h = hash(hash(h, &s->loss, sizeof s->loss), &s->weight, sizeof s->weight);
+    h = hash(hash(h, &s->loss, sizeof s->loss), &s->total_weight, sizeof s->total_weight);
     return hash(hash(h, &s->correct, sizeof s->correct), &s->counted, sizeof s->counted);
 }
 
@@ -84,33 +84,28 @@ static uint64_t work(const shape *s, int num_threads) {
         target[i] = (int32_t)((next_random(&seed) >> 8) % (unsigned)k);
         order[i] = (int64_t)((next_random(&seed) >> 8) % (unsigned)n);
     }
-    fs_rows rows = {.x = x,
-                    .row_type = s->row_type,
-                    .scale = 1,
-                    .grad_scale = 1,
-                    .target = target,
-                    .n_rows = n,
-                    .n_features = d,
-                    .n_classes = k};
+    fs_rows rows = {.x = x, .row_type = s->row_type, .scale = 1, .n_rows = n, .n_features = d};
     if (s->row_type == FS_UINT8) rows.scale = 1.0f / 255;
-    const fs_params params = {weight, bias, velocity_weight, velocity_bias};
-    fs_sgd sgd = {.lr = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f, .first_step = 1};
+    const fs_loss loss = {.target = target, .plain = 1};
+    const fs_params params = {weight, bias, velocity_weight, velocity_bias, {d, k}};
+    const fs_gradients gradients = {grad_weight, grad_bias, grad_input, 1};
+    fs_step_settings settings = {
+        .lr = 0.1f, .momentum = 0.9f, .weight_decay = 0.01f, .first_step = 1};
     fs_sums sums;
     uint64_t h = 14695981039346656037u;
 
     rows.order = order;
-    for (int epoch = 0; epoch < 2; epoch++, sgd.first_step = 0) {
-        check(fs_train_epoch(kernels, &rows, s->batch_size, &params, &sgd, num_threads,
+    for (int epoch = 0; epoch < 2; epoch++, settings.first_step = 0) {
+        check(fs_train_epoch(kernels, &rows, &loss, &params, &settings, s->batch_size, num_threads,
                              not_interrupted, &sums));
         h = hash_sums(h, &sums);
     }
     rows.order = NULL;
-    check(fs_loss_and_grad(kernels, &rows, weight, bias, num_threads, grad_weight, grad_bias,
-                           grad_input, &sums));
+    check(fs_loss_and_grad(kernels, &rows, &loss, &params, num_threads, &gradients, &sums));
     h = hash_sums(h, &sums);
-    check(fs_evaluate(kernels, &rows, weight, bias, num_threads, losses, &sums));
+    check(fs_evaluate(kernels, &rows, &loss, &params, num_threads, losses, &sums));
     h = hash_sums(h, &sums);
-    check(fs_predict_logits(kernels, &rows, weight, bias, num_threads, logits));
+    check(fs_predict_logits(kernels, &rows, &params, num_threads, logits));
     check(fs_softmax(kernels, logits, n, k, 1, num_threads, softmax));
 
     const struct {

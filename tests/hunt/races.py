@@ -27,7 +27,7 @@ DATA_RACE = "WARNING: ThreadSanitizer: data race"
 
 
 def build(path: Path, *flags: str) -> Path:
-    sources = [*sorted(CSRC.glob("*.c")), HERE / "races.c"]
+    sources = [*sorted(CSRC.glob("*/*.c")), HERE / "races.c"]
     isa = ["-DFS_HAVE_BASELINE", "-DFS_ISA_BASELINE", "-ffp-contract=off", "-Wno-psabi"]
     sanitizer = ["-std=gnu11", "-O1", "-g", "-fsanitize=thread", "-pthread"]
     command = ["gcc", *sanitizer, *isa, *flags, f"-I{CSRC}", *sources, "-lm", "-o", path]

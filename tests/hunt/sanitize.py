@@ -57,13 +57,13 @@ MORE = (
 # (file, what is there, what is planted, what must be reported)
 CONTROLS = {
     "AddressSanitizer": (
-        "csrc/pass.c",
+        "csrc/driver/plan.c",
         "FS_FORBID(p + n,",
         "FS_FORBID(p + n - sizeof(float),",
         "AddressSanitizer: use-after-poison",
     ),
     "UndefinedBehaviorSanitizer": (
-        "csrc/memory.c",
+        "csrc/driver/memory.c",
         "return h + 1;",
         "return (char *)(h + 1) + 1;",
         "runtime error: .* misaligned address",

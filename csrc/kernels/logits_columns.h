@@ -1,30 +1,23 @@
-/* columns.h: rows -> logits where there are many classes: rows are transposed to lie in lanes.
+/* logits_columns.h: rows -> logits where there are many classes: rows are transposed to lie in lanes.
  *
- * Each product is then a lane's own, where forward.h ends each FS_WIDE rows x FS_CLASSES classes
+ * Each product is then a lane's own, where logits_rows.h ends each FS_WIDE rows x FS_CLASSES classes
  * with horizontal sums. With 64 features these take longer than the products; the transposition
  * pays as soon as a few class blocks share it.
  */
-#ifndef FS_COLUMNS_H
-#define FS_COLUMNS_H
+#ifndef FS_LOGITS_COLUMNS_H
+#define FS_LOGITS_COLUMNS_H
 
-#include "forward.h"
+#include "prefetch.h"
+#include "thresholds.h"
 
 /* Transposed at a time, and of how many rows side by side, so that a pass over them reads memory in its
  * order. At K = 100 the logits take 2% less than with 128 features, at K = 1000 1% (Zen 4); on Emerald
  * Rapids they took 22% more, when a feature of all 64 rows lay side by side. */
-enum { COLUMN_FEATURES = 256, COLUMN_ROWS = FS_WIDE * FS_LANES };
+enum { COLUMN_ROWS = FS_WIDE * FS_LANES };
 
 /* Each pass of a class block over some columns fetches as many lines of each of their rows: one in
  * FETCH_EVERY features. */
 enum { FETCH_EVERY = 4, FETCH_LINES = COLUMN_FEATURES / FETCH_EVERY / COLUMN_ROWS };
-
-/* The rule: to transpose a feature of a row costs a 16th of what the horizontal sum of a logit does
- * (0.16 and 2.4 ns on Zen 4, where FS_LANES is 16), and there is one sum for each range of features.
- * The logits at K = 100, D = 2048 take 205 us a block, 255 by rows (Emerald Rapids). */
-static int by_columns(ptrdiff_t n_features, ptrdiff_t n_classes) {
-    const ptrdiff_t n_ranges = (n_features + FORWARD_FEATURES - 1) / FORWARD_FEATURES;
-    return n_classes * n_ranges * FS_LANES >= n_features;
-}
 
 /* columns (rows / COLUMN_ROWS, COLUMN_FEATURES, COLUMN_ROWS) = the vectors [first, last) of features of
  * the rows, the last row once more in the place of those that a vector lacks. Meanwhile the rows that
@@ -39,7 +32,7 @@ FS_INLINE void transpose_rows(const block *b, ptrdiff_t first, ptrdiff_t last,
         const ptrdiff_t ahead = is_last ? (after_first - first) * vector_bytes : 0;
         float *to = columns + r / COLUMN_ROWS * COLUMN_ROWS * COLUMN_FEATURES + r % COLUMN_ROWS;
         for (ptrdiff_t f = first; f < last; f++, to += FS_LANES * COLUMN_ROWS) {
-            if (f * vector_bytes % LINE == 0)
+            if (f * vector_bytes % FS_LINE == 0)
                 for (int i = 0; i < FS_LANES; i++) v_prefetch(next[i] + f * vector_bytes + ahead);
             vf v[FS_LANES];
             FS_UNROLL
@@ -68,7 +61,7 @@ FS_INLINE void columns_vectors(const float *columns, const float *w, ptrdiff_t n
         for (int lane = 0; lane < FS_LANES; lane++, columns += COLUMN_ROWS) {
             if (lane % FETCH_EVERY == 0 && ahead >= 0) {
                 v_prefetch(row[fetched % (wide * FS_LANES)] + ahead +
-                           fetched / (wide * FS_LANES) * LINE);
+                           fetched / (wide * FS_LANES) * FS_LINE);
                 fetched++;
             }
             /* not an array: GCC 12 would keep it in memory */
@@ -106,11 +99,12 @@ static columns_function *const columns_of[FS_CLASSES][FS_WIDE] = {FS_FOR_CLASSES
 
 /* to (last - first, n, FS_LANES) = the vectors [first, last) of features of n classes from k on, the
  * last one padded with zeros; meanwhile those of the next n are fetched. weight is (K, D). */
-static void pack_classes(const float *weight, ptrdiff_t n_features, ptrdiff_t n_classes,
-                         ptrdiff_t k, ptrdiff_t n, ptrdiff_t first, ptrdiff_t last, float *to) {
+static void pack_classes(const float *weight, fs_shape shape, ptrdiff_t k, ptrdiff_t n,
+                         ptrdiff_t first, ptrdiff_t last, float *to) {
+    const ptrdiff_t n_features = shape.n_features;
     for (ptrdiff_t i = 0; i < n; i++) {
         const float *from = weight + (k + i) * n_features;
-        const float *next = weight + min_of(k + n + i, n_classes - 1) * n_features;
+        const float *next = weight + min_of(k + n + i, shape.n_classes - 1) * n_features;
         for (ptrdiff_t f = first; f < last; f++) {
             float *vector = to + ((f - first) * n + i) * FS_LANES;
             const ptrdiff_t rest = n_features - f * FS_LANES;
@@ -125,40 +119,32 @@ static void pack_classes(const float *weight, ptrdiff_t n_features, ptrdiff_t n_
     }
 }
 
-/* The same vectors of the next class block: too short a run for the CPU's own prefetcher. */
-FS_INLINE void prefetch_next_block(const float *packed, ptrdiff_t n_vectors, ptrdiff_t n_classes,
-                                   ptrdiff_t c, ptrdiff_t first, ptrdiff_t last) {
-    if (c + 1 == class_blocks(n_classes)) return;
-    const ptrdiff_t k = first_class(c + 1, n_classes), n = first_class(c + 2, n_classes) - k;
-    const float *next = packed + (k * n_vectors + first * n) * FS_LANES;
-    for (ptrdiff_t i = 0; i < (last - first) * n * FS_LANES; i += LINE / (int)sizeof(float))
-        v_prefetch(next + i);
-}
-
 /* z of each room = logits of its rows, padded to FS_LANES, features in ranges, of which
  * each room's rows are transposed before all class blocks pass: columns is (rooms, FS_BLOCK_ROWS,
  * COLUMN_FEATURES). Meanwhile the rows' next range is fetched from memory, evenly: at K = 100, D = 4096
  * a step takes 4% less than where all of it is fetched as the rows before it are transposed (Zen 4). */
-static void forward_columns(const fs_rooms *rooms, const fs_rows *rows, const fs_weights *weights,
-                            ptrdiff_t c_first, ptrdiff_t c_end, float *columns) {
+static void logits_by_columns(const fs_problem *problem, const fs_workspaces *workspaces,
+                              ptrdiff_t c_first, ptrdiff_t c_end, float *columns) {
+    const fs_rows *const rows = problem->rows;
+    const fs_weights *const weights = &problem->weights;
+    const fs_shape shape = weights->shape;
     const float *packed = weights->packed;
-    _Alignas(FS_ALIGN) float block_w[COLUMN_FEATURES * FS_CLASSES];
-    const ptrdiff_t n_classes = rows->n_classes, n_vectors = feature_vectors(rows->n_features);
-    const float *bias =
-        packed ? packed + packed_bias_offset(rows->n_features, n_classes) : weights->bias;
+    _Alignas(FS_ALIGN) float group_w[COLUMN_FEATURES * FS_CLASSES];
+    const ptrdiff_t n_classes = shape.n_classes, n_vectors = feature_vectors(shape.n_features);
+    const float *bias = packed ? packed + packed_bias_offset(shape) : weights->bias;
     const ptrdiff_t step = COLUMN_FEATURES / FS_LANES,
-                    room_columns = COLUMN_FEATURES * FS_BLOCK_ROWS;
+                    block_columns = COLUMN_FEATURES * FS_BLOCK_ROWS;
     const ptrdiff_t range_bytes = feature_bytes(rows, COLUMN_FEATURES);
     for (ptrdiff_t first = 0; first < n_vectors; first += step) {
         const ptrdiff_t last = min_of(first + step, n_vectors);
-        for (ptrdiff_t i = 0; i < rooms->n; i++) {
-            const block *b = block_in(rooms, i);
-            const int is_last_room = i + 1 == rooms->n, is_last = last == n_vectors;
-            const char *const *after = !is_last_room ? block_in(rooms, i + 1)->row
-                                       : !is_last    ? block_in(rooms, 0)->row
-                                                     : b->next;
-            const ptrdiff_t after_first = !is_last_room ? first : !is_last ? last : 0;
-            float *to = columns + i * room_columns;
+        for (ptrdiff_t i = 0; i < workspaces->n; i++) {
+            const block *b = block_in(workspaces, i);
+            const int is_last_block = i + 1 == workspaces->n, is_last = last == n_vectors;
+            const char *const *after = !is_last_block ? block_in(workspaces, i + 1)->row
+                                       : !is_last     ? block_in(workspaces, 0)->row
+                                                      : b->next;
+            const ptrdiff_t after_first = !is_last_block ? first : !is_last ? last : 0;
+            float *to = columns + i * block_columns;
             if (rows->row_type == FS_UINT8)
                 transpose_rows(b, first, last, after, after_first, to, 1);
             else
@@ -166,24 +152,23 @@ static void forward_columns(const fs_rooms *rooms, const fs_rows *rows, const fs
         }
         for (ptrdiff_t c = c_first; c < c_end; c++) {
             const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
-            const float *w = block_w, *bias_k = first == 0 ? bias + k : NULL;
-            const ptrdiff_t line = (c - c_first) * FETCH_LINES * LINE;
+            const float *w = group_w, *bias_k = first == 0 ? bias + k : NULL;
+            const ptrdiff_t line = (c - c_first) * FETCH_LINES * FS_LINE;
             const ptrdiff_t ahead = last < n_vectors && line < range_bytes
                                         ? next_line(feature_bytes(rows, last * FS_LANES) + line)
                                         : -1;
             if (packed) {
                 w = packed + (k * n_vectors + first * n) * FS_LANES;
-                prefetch_next_block(packed, n_vectors, n_classes, c, first, last);
+                fetch_next_group(packed, n_vectors, n_classes, c, first, last);
             } else {
-                pack_classes(weights->weight, rows->n_features, n_classes, k, n, first, last,
-                             block_w);
+                pack_classes(weights->weight, shape, k, n, first, last, group_w);
             }
-            for (ptrdiff_t i = 0; i < rooms->n; i++) {
-                const block *b = block_in(rooms, i);
+            for (ptrdiff_t i = 0; i < workspaces->n; i++) {
+                const block *b = block_in(workspaces, i);
                 const ptrdiff_t n_lanes = round_up(b->n_rows, FS_LANES);
                 for (ptrdiff_t r = 0; r < n_lanes; r += COLUMN_ROWS)
                     columns_of[n - 1][min_of((n_lanes - r) / FS_LANES, FS_WIDE) - 1](
-                        columns + i * room_columns + r * COLUMN_FEATURES, w, last - first, bias_k,
+                        columns + i * block_columns + r * COLUMN_FEATURES, w, last - first, bias_k,
                         rows->scale, b->z + k * FS_BLOCK_ROWS + r, b->row + r, ahead);
             }
         }

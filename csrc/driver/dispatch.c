@@ -1,9 +1,9 @@
 /* dispatch.c: knows which tables of kernels were built, and which of them this CPU can run. */
 #include <string.h>
 
-#include "fastsoftmax.h"
+#include "kernels.h"
 
-/* The build defines FS_HAVE_* for each ISA that it compiled kernels.c for. */
+/* The build defines FS_HAVE_* for each ISA that it compiled kernels/ for. */
 #ifdef FS_HAVE_BASELINE
 extern const fs_kernels fs_kernels_baseline;
 #endif
@@ -53,3 +53,5 @@ int fs_n_built(void) { return N_BUILT; }
 const fs_kernels *fs_built(int i) { return built[i].kernels; }
 
 int fs_supported(int i) { return built[i].supported(); }
+
+const char *fs_isa(const fs_kernels *kernels) { return kernels->isa; }

@@ -1,18 +1,9 @@
-/* forward.h: rows -> logits. */
-#ifndef FS_FORWARD_H
-#define FS_FORWARD_H
+/* logits_rows.h: rows -> logits, each the sum over lanes of one row's products. */
+#ifndef FS_LOGITS_ROWS_H
+#define FS_LOGITS_ROWS_H
 
-#include "block.h"
-
-/* Features at a time, at most: of which the weight of a class block has 20 KB, which stay in an L1 of
- * 32 KB while rows pass. What is missed there waits behind the rows that come from memory: on Zen 4
- * 60,000 rows of 784 features are evaluated in 8 ms with 512 features, 12 with 1,024; 256 lose more by
- * their horizontal sums. Rows of bytes leave room for 32 KB: 784 features at once, which takes 10%
- * less; 40 KB take 40% more at D = 3072. */
-enum {
-    FORWARD_FEATURES = (20 << 10) / (int)sizeof(float) / FS_CLASSES,
-    FORWARD_BYTES = (32 << 10) / (int)sizeof(float) / FS_CLASSES,
-};
+#include "prefetch.h"
+#include "thresholds.h"
 
 /* acc (n, wide) += w (n, FS_LANES) times a vector of features of each of `wide` rows */
 FS_INLINE void multiply(vf *acc, const vf *x, const float *w, const int n, const int wide) {
@@ -26,14 +17,14 @@ FS_INLINE void multiply(vf *acc, const vf *x, const float *w, const int n, const
  * classes of one class block: w is (n_vectors, n, FS_LANES); after the last ones z = bias + scale *
  * z. Meanwhile the features `shift` vectors on are fetched of n_next rows. n and is_uint8 are
  * constants where this is inlined. */
-FS_INLINE void forward_block(const block *b, const float *w, const float *bias, float scale,
-                             float *z, ptrdiff_t first, ptrdiff_t last, const char *const *next,
-                             ptrdiff_t n_next, ptrdiff_t shift, const int n, const int is_uint8) {
+FS_INLINE void group_logits(const block *b, const float *w, const float *bias, float scale,
+                            float *z, ptrdiff_t first, ptrdiff_t last, const char *const *next,
+                            ptrdiff_t n_next, ptrdiff_t shift, const int n, const int is_uint8) {
     const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
     /* Of few classes more rows, as so few sums would wait for each other: an epoch of K = 3, D = 784
      * takes 2.5 ms, not 2.9 (Emerald Rapids). */
     const int wide = n <= FS_CLASSES / 2 ? 2 * FS_WIDE : FS_WIDE;
-    const int per_line = LINE / vector_bytes;
+    const int per_line = FS_LINE / vector_bytes;
     const ptrdiff_t w_vector = n * FS_LANES, last_full = min_of(last, b->n_full);
     for (ptrdiff_t r = 0; r < b->n_rows; r += wide) {
         const char *const *row = b->row + r;
@@ -78,14 +69,16 @@ FS_INLINE void forward_block(const block *b, const float *w, const float *bias, 
 }
 
 /* z of each room = logits of its rows, padded to 2 * FS_WIDE. Features in ranges of
- * FORWARD_FEATURES: the weight's part of a range and class block stays in L1 while the rows of all
+ * LOGITS_FEATURES: the weight's part of a range and class block stays in L1 while the rows of all
  * rooms pass. What comes next is fetched meanwhile: the next room's rows, or, beside the last one of
  * many rooms, the next range of the first one's. */
-FS_INLINE void forward(const fs_rooms *rooms, const fs_rows *rows, const float *packed,
-                       ptrdiff_t c_first, ptrdiff_t c_end, const int is_uint8) {
-    const ptrdiff_t n_classes = rows->n_classes, n_vectors = feature_vectors(rows->n_features);
-    const float *bias = packed + packed_bias_offset(rows->n_features, n_classes);
-    const ptrdiff_t most = (is_uint8 ? FORWARD_BYTES : FORWARD_FEATURES) / FS_LANES;
+FS_INLINE void logits_by_rows(const fs_problem *problem, const fs_workspaces *workspaces,
+                              ptrdiff_t c_first, ptrdiff_t c_end, const int is_uint8) {
+    const fs_shape shape = problem->weights.shape;
+    const ptrdiff_t n_classes = shape.n_classes, n_vectors = feature_vectors(shape.n_features);
+    const float *packed = problem->weights.packed, *bias = packed + packed_bias_offset(shape);
+    const float scale = problem->rows->scale;
+    const ptrdiff_t most = (is_uint8 ? LOGITS_FEATURES_UINT8 : LOGITS_FEATURES) / FS_LANES;
     const ptrdiff_t n_ranges = (n_vectors + most - 1) / most;
     for (ptrdiff_t range = 0; range < n_ranges; range++) {
         const ptrdiff_t first = n_vectors * range / n_ranges;
@@ -94,26 +87,26 @@ FS_INLINE void forward(const fs_rooms *rooms, const fs_rows *rows, const float *
         for (ptrdiff_t c = c_first; c < c_end; c++) {
             const ptrdiff_t k = first_class(c, n_classes), n = first_class(c + 1, n_classes) - k;
             const float *w = packed + k * n_vectors * FS_LANES;
-            for (ptrdiff_t i = 0; i < rooms->n; i++) {
-                const block *b = block_in(rooms, i);
+            for (ptrdiff_t i = 0; i < workspaces->n; i++) {
+                const block *b = block_in(workspaces, i);
                 float *z = b->z + k * FS_BLOCK_ROWS;
-                const int ends_range = rooms->n > 1 && i + 1 == rooms->n;
+                const int ends_range = workspaces->n > 1 && i + 1 == workspaces->n;
                 const ptrdiff_t shift = ends_range ? (is_last ? 0 : last) - first : 0;
                 const ptrdiff_t nth = c - c_first;
                 /* many rooms pass before the second class block comes: the first one fetches all */
                 const ptrdiff_t n_each =
-                    rooms->n > 1 ? b->n_next_forward : next_rows(b->n_next_forward, n_classes);
-                const ptrdiff_t n_next = (nth + 1) * n_each <= b->n_next_forward ? n_each : 0;
+                    workspaces->n > 1 ? b->n_next_logits : next_rows(b->n_next_logits, n_classes);
+                const ptrdiff_t n_next = (nth + 1) * n_each <= b->n_next_logits ? n_each : 0;
                 const char *const *next =
-                    (ends_range && !is_last ? block_in(rooms, 0)->row : b->next) +
+                    (ends_range && !is_last ? block_in(workspaces, 0)->row : b->next) +
                     nth * rows_of_block(b, n_next);
                 switch (n) {
-#define FORWARD(n)                                                                                 \
+#define GROUP_LOGITS(n)                                                                            \
 case n:                                                                                            \
-    forward_block(b, w, bias + k, rows->scale, z, first, last, next, n_next, shift, n, is_uint8);  \
+    group_logits(b, w, bias + k, scale, z, first, last, next, n_next, shift, n, is_uint8);         \
     break;
-                    FS_FOR_CLASSES(FORWARD)
-#undef FORWARD
+                    FS_FOR_CLASSES(GROUP_LOGITS)
+#undef GROUP_LOGITS
                 }
             }
         }

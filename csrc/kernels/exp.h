@@ -75,4 +75,18 @@ FS_INLINE vf v_log(vf x) {
            (x - x); /* x - x: 0, or NaN for NaN and infinity */
 }
 
+/* The same over arrays (n,). */
+#define OVER_ARRAY(name, function)                                                                 \
+    static void name(const float *x, float *out, ptrdiff_t n) {                                    \
+        for (ptrdiff_t i = 0; i < n; i += FS_LANES) {                                              \
+            float lanes[FS_LANES] = {0};                                                           \
+            const size_t bytes = sizeof(float) * (size_t)(n - i < FS_LANES ? n - i : FS_LANES);    \
+            memcpy(lanes, x + i, bytes);                                                           \
+            v_store(lanes, function(v_load(lanes)));                                               \
+            memcpy(out + i, lanes, bytes);                                                         \
+        }                                                                                          \
+    }
+OVER_ARRAY(exp_array, v_exp)
+OVER_ARRAY(log_array, v_log)
+
 #endif

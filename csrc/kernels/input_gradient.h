@@ -1,10 +1,9 @@
-/* input.h: residuals and the weight -> the gradient for the rows themselves. */
-#ifndef FS_INPUT_H
-#define FS_INPUT_H
+/* input_gradient.h: residuals and the weight -> the gradient for the rows themselves. */
+#ifndef FS_INPUT_GRADIENT_H
+#define FS_INPUT_GRADIENT_H
 
 #include "block.h"
-
-enum { INPUT_CLASSES = 128 }; /* whose weight is in a panel at a time: 32 KB */
+#include "thresholds.h"
 
 /* panel (n, width, FS_LANES) = `width` vectors of the weight of n classes, zeros from n_floats on:
  * rows that lie a power of two apart would push one another out of the cache. */
@@ -57,20 +56,22 @@ FS_FOR_FEW(INPUTS)
 static input_function *const input_of[FS_FEW_CLASSES][2] = {FS_FOR_FEW(INPUTS_OF)};
 
 /* 0 for the rows that count for nothing: residual 0 times a weight that is not finite is NaN. */
-static void zero_ignored_inputs(const fs_rows *rows, const fs_rooms *rooms, float *grad_input) {
-    for (ptrdiff_t i = 0; i < rooms->n; i++) {
-        const block *b = block_in(rooms, i);
-        for (ptrdiff_t r = 0; r < b->n_rows; r++, grad_input += rows->n_features)
-            if (b->target[r] < 0)
-                memset(grad_input, 0, (size_t)rows->n_features * sizeof(float));
+static void zero_ignored_inputs(const fs_workspaces *workspaces, ptrdiff_t n_features,
+                                float *grad_input) {
+    for (ptrdiff_t i = 0; i < workspaces->n; i++) {
+        const block *b = block_in(workspaces, i);
+        for (ptrdiff_t r = 0; r < b->n_rows; r++, grad_input += n_features)
+            if (b->target[r] < 0) memset(grad_input, 0, (size_t)n_features * sizeof(float));
     }
 }
 
 /* FS_WIDER vectors of features at a time, the last ones one by one. */
-static void input_gradient(const fs_rows *rows, const float *weight, const fs_rooms *rooms,
+static void input_gradient(const fs_problem *problem, const fs_workspaces *workspaces,
                            float *grad_input) {
+    const float *weight = problem->weights.weight;
     _Alignas(FS_ALIGN) float panel[INPUT_CLASSES * FS_WIDER * FS_LANES];
-    const ptrdiff_t d = rows->n_features, n_classes = rows->n_classes;
+    const ptrdiff_t d = problem->weights.shape.n_features;
+    const ptrdiff_t n_classes = problem->weights.shape.n_classes;
     for (ptrdiff_t f = 0, width; f < d; f += width * FS_LANES) {
         width = f + FS_WIDER * FS_LANES <= d ? FS_WIDER : 1;
         const ptrdiff_t n_floats = min_of(width * FS_LANES, d - f);
@@ -78,8 +79,8 @@ static void input_gradient(const fs_rows *rows, const float *weight, const fs_ro
             const ptrdiff_t n_k = min_of(INPUT_CLASSES, n_classes - k);
             gather_weight(weight + k * d + f, d, n_k, width, n_floats, panel);
             float *grad = grad_input + f;
-            for (ptrdiff_t i = 0; i < rooms->n; i++) {
-                const block *b = block_in(rooms, i);
+            for (ptrdiff_t i = 0; i < workspaces->n; i++) {
+                const block *b = block_in(workspaces, i);
                 const float *z = b->z + k * FS_BLOCK_ROWS;
                 for (ptrdiff_t r = 0, n; r < b->n_rows; r += n, grad += n * d) {
                     n = min_of(FS_FEW_CLASSES, b->n_rows - r);
@@ -88,7 +89,7 @@ static void input_gradient(const fs_rows *rows, const float *weight, const fs_ro
             }
         }
     }
-    if (rows->criterion) zero_ignored_inputs(rows, rooms, grad_input);
+    if (!problem->loss->plain) zero_ignored_inputs(workspaces, d, grad_input);
 }
 
 #endif

@@ -1,4 +1,4 @@
-/* criterion.h: logits -> losses and residuals where something weighs, smooths or ignores.
+/* weighted_loss.h: logits -> losses and residuals where something weighs, smooths or ignores.
  *
  * Each class of a row has a coefficient c, and with S = sum(c) the loss is
  *     sum(c * (max - z)) + S * log(sum(exp(z - max))),   its residual   S * softmax(z) - c.
@@ -6,19 +6,19 @@
  * in the loss, be its logit -infinity. A row whose coefficients are all 0 counts for nothing, be it
  * NaN: it is none of those counted, and has residuals 0; its target is -1, as that of an ignored row.
  */
-#ifndef FS_CRITERION_H
-#define FS_CRITERION_H
+#ifndef FS_WEIGHTED_LOSS_H
+#define FS_WEIGHTED_LOSS_H
 
-#include "softmax.h"
+#include "loss.h"
 
 /* own and every of the rows at [begin, begin + n_rows), 0 in the padding columns; adds what they
  * weigh to sums. Where targets are probabilities, the target is the first that is largest. */
-static void weigh_rows(block *b, const fs_rows *rows, ptrdiff_t begin, fs_sums *sums) {
-    const fs_criterion *const c = rows->criterion;
+static void weigh_rows(block *b, const fs_problem *problem, ptrdiff_t begin, fs_sums *sums) {
+    const fs_loss *const c = problem->loss;
     memset(b->own, 0, sizeof(b->own));
     memset(b->every, 0, sizeof(b->every));
     for (ptrdiff_t r = 0; r < b->n_rows; r++) {
-        const ptrdiff_t index = index_at(rows, begin + r);
+        const ptrdiff_t index = index_at(problem->rows, begin + r);
         const float sample = c->sample_weight ? c->sample_weight[index] : 1.0f;
         float weight = sample;
         if (c->probabilities) {
@@ -33,12 +33,12 @@ static void weigh_rows(block *b, const fs_rows *rows, ptrdiff_t begin, fs_sums *
             b->own[r] = (1.0f - c->label_smoothing) * weight;
             b->every[r] = sample * (c->label_smoothing / (float)b->n_classes);
         }
-        sums->weight += (double)weight;
+        sums->total_weight += (double)weight;
     }
 }
 
 /* The coefficients of class k, the target's own apart, of FS_LANES rows from column r on. */
-FS_INLINE vf coefficients(const block *b, const fs_criterion *c, ptrdiff_t k, ptrdiff_t r) {
+FS_INLINE vf coefficients(const block *b, const fs_loss *c, ptrdiff_t k, ptrdiff_t r) {
     vf every = v_load(b->every + r);
     if (c->probabilities) {
         float q[FS_LANES] = {0};
@@ -83,13 +83,13 @@ static void zero_ignored(block *b, ptrdiff_t r, vi counts) {
     }
 }
 
-/* In the backward pass a row that counts stands in for those that do not, and for those that a vector
+/* In the gradient a row that counts stands in for those that do not, and for those that a vector
  * lacks: residual 0 times NaN or infinity would be NaN. Where no row counts there are none. */
 static void replace_ignored(block *b) {
     ptrdiff_t other = 0;
     while (other < b->n_rows && b->target[other] < 0) other++;
     if (other == b->n_rows) {
-        b->n_backward = 0;
+        b->n_gradient = 0;
         return;
     }
     for (ptrdiff_t r = 0; r < round_up(b->n_rows, FS_LANES); r++)
@@ -101,7 +101,7 @@ static void replace_ignored(block *b) {
 }
 
 /* As block_loss, of rows that have been weighed. spread: whether all classes have a part. */
-static void weighted_loss(block *b, const fs_criterion *c, int residuals_too, float *losses,
+static void weighted_loss(block *b, const fs_loss *c, int residuals_too, float *losses,
                           fs_sums *sums) {
     const int spread = c->probabilities || c->label_smoothing != 0.0f;
     pad_columns(b);

@@ -1,8 +1,9 @@
-/* threads.h: a team of persistent threads that claim the items of one phase after another. */
-#ifndef FS_THREADS_H
-#define FS_THREADS_H
+/* team.h: a team of persistent threads that claim the items of one phase after another. */
+#ifndef FS_TEAM_H
+#define FS_TEAM_H
 
 #include "fastsoftmax.h"
+#include "thresholds.h"
 
 enum { FS_MAX_THREADS = FS_MAX_CHUNKS }; /* more threads than chunks would have no rows */
 

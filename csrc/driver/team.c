@@ -1,4 +1,4 @@
-/* threads.c: persistent worker threads, and how they and the caller share a call. Over 300 lines, as
+/* team.c: persistent worker threads, and how they and the caller share a call. Over 300 lines, as
  * who may read and write what, and when, is to be seen in one place.
  *
  * Design
@@ -22,7 +22,7 @@
  *  h) After a fork the child has no workers; the team is built anew at its next call. Borrowed threads
  *     it has no more: GNU's OpenMP hangs where a child asks for them.
  */
-#include "threads.h"
+#include "team.h"
 
 #include <fenv.h>
 #include <pthread.h>

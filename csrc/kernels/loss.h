@@ -1,0 +1,63 @@
+/* loss.h: logits -> losses and residuals, where every row is as much as another and has a target. */
+#ifndef FS_LOSS_H
+#define FS_LOSS_H
+
+#include <math.h>
+
+#include "softmax.h"
+
+/* Adds the losses of FS_LANES rows to sums, and stores them in losses (FS_LANES,) unless NULL. */
+static void add_losses(const block *b, ptrdiff_t r, vf loss, vi argmax, float *losses,
+                       fs_sums *sums) {
+    const ptrdiff_t n = min_of(FS_LANES, b->n_rows - r);
+    for (ptrdiff_t i = 0; i < n; i++) {
+        sums->loss += (double)loss[i];
+        sums->correct += argmax[i] == b->target[r + i] && !isnan(loss[i]);
+        if (losses) losses[i] = loss[i];
+    }
+}
+
+static void gather_target_logits(const block *b, ptrdiff_t r, float *z_target) {
+    for (ptrdiff_t i = 0; i < FS_LANES; i++)
+        z_target[i] = r + i < b->n_rows ? b->z[b->target[r + i] * FS_BLOCK_ROWS + r + i] : 0.0f;
+}
+
+/* Logits -> losses = max + log(sum(exp(z - max))) - z[target]; z becomes softmax(z) -
+ * onehot(target) if residuals are asked for. A NaN or +infinity among the logits gives a NaN loss:
+ * NaN - max, or infinity - infinity, is in the sum. losses (FS_BLOCK_ROWS,) may be NULL. */
+static void block_loss(block *b, int residuals_too, float *losses, fs_sums *sums) {
+    pad_columns(b);
+    for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
+        float z_target[FS_LANES];
+        gather_target_logits(b, r, z_target);
+        vi argmax;
+        const vf max = row_max(b, r, &argmax);
+        const vf sum = residuals_too ? softmax_columns(b, r, max, v_set(1.0f), KEPT)
+                                     : sum_of_exp(b, r, max, NOT_KEPT);
+        add_losses(b, r, (max - v_load(z_target)) + v_log(sum), argmax, losses ? losses + r : NULL,
+                   sums);
+    }
+    sums->total_weight += (double)b->n_rows;
+    sums->counted += b->n_rows;
+    if (residuals_too)
+        for (ptrdiff_t r = 0; r < b->n_rows; r++) b->z[b->target[r] * FS_BLOCK_ROWS + r] -= 1.0f;
+}
+
+/* z = scale * grad_scale * z, 0 in the padding columns; and the gradient of the bias, to which the
+ * scale of the features is nothing. */
+static void finish_residuals(block *b, float scale, float grad_scale) {
+    pad_columns(b);
+    for (ptrdiff_t k = 0; k < b->n_classes; k++) {
+        float *zk = b->z + k * FS_BLOCK_ROWS;
+        vf sum = {0};
+        for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
+            const vf d = v_load(zk + r);
+            sum += d;
+            v_store(zk + r, d * (scale * grad_scale));
+        }
+        v_sum_each(&sum, 1);
+        b->grad_bias[k] = sum[0] * grad_scale;
+    }
+}
+
+#endif

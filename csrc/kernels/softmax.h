@@ -1,0 +1,92 @@
+/* softmax.h: logits -> the largest, the sum of exponentials, probabilities.
+ *
+ * Logits are held transposed, (K, FS_BLOCK_ROWS): rows are in lanes, so nothing here is horizontal.
+ */
+#ifndef FS_SOFTMAX_H
+#define FS_SOFTMAX_H
+
+#include "block.h"
+#include "exp.h"
+
+/* Zeroes z's columns from n_rows up to the next full vector, whose lanes are computed too. */
+static void pad_columns(block *b) {
+    const ptrdiff_t padded = round_up(b->n_rows, FS_LANES);
+    for (ptrdiff_t k = 0; k < b->n_classes; k++)
+        for (ptrdiff_t r = b->n_rows; r < padded; r++) b->z[k * FS_BLOCK_ROWS + r] = 0.0f;
+}
+
+/* The largest logit of FS_LANES rows from column r on, and the first class that has it. */
+FS_INLINE vf row_max(const block *b, ptrdiff_t r, vi *argmax) {
+    vf max = v_load(b->z + r);
+    vi index = {0};
+    for (ptrdiff_t k = 1; k < b->n_classes; k++) {
+        const vf zk = v_load(b->z + k * FS_BLOCK_ROWS + r);
+        const vi larger = zk > max;
+        max = v_select(larger, zk, max);
+        index = v_selecti(larger, v_seti((int32_t)k), index);
+    }
+    *argmax = index;
+    return max;
+}
+
+/* sum += term, with the rounding error carried along (Kahan): thousands of classes are added. */
+FS_INLINE void add_compensated(vf *sum, vf *error, vf term) {
+    const vf corrected = term - *error, next = *sum + corrected;
+    *error = (next - *sum) - corrected;
+    *sum = next;
+}
+
+/* sum over classes of exp(z - max), for FS_LANES rows from column r on; each term is kept in z's
+ * place where `kept` says so, a constant: TO_READ with subnormals. */
+enum { NOT_KEPT, KEPT, TO_READ };
+FS_INLINE vf sum_of_exp(block *b, ptrdiff_t r, vf max, const int kept) {
+    vf sum = {0}, error = {0};
+    for (ptrdiff_t k = 0; k < b->n_classes; k++) {
+        float *zk = b->z + k * FS_BLOCK_ROWS + r;
+        const vf x = v_load(zk) - max, e = kept == TO_READ ? v_exp_gradual(x) : v_exp(x);
+        if (kept != NOT_KEPT) v_store(zk, e);
+        add_compensated(&sum, &error, e);
+    }
+    return sum;
+}
+
+/* z becomes factor * softmax(z) in FS_LANES columns from r on; returns the sum of exponentials. */
+FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max, vf factor, const int kept) {
+    const vf sum = sum_of_exp(b, r, max, kept);
+    const vf inverse = factor / sum;
+    for (ptrdiff_t k = 0; k < b->n_classes; k++) {
+        float *zk = b->z + k * FS_BLOCK_ROWS + r;
+        v_store(zk, v_load(zk) * inverse);
+    }
+    return sum;
+}
+
+static void softmax(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t n_classes,
+                    int log, const fs_workspaces *workspace, float *out) {
+    block *b = new_block(workspace, 0, (fs_shape){.n_classes = n_classes});
+    for (ptrdiff_t r = begin; r < end; r += FS_BLOCK_ROWS) {
+        b->n_rows = min_of(FS_BLOCK_ROWS, end - r);
+        for (ptrdiff_t i = 0; i < b->n_rows; i++)
+            for (ptrdiff_t k = 0; k < n_classes; k++)
+                b->z[k * FS_BLOCK_ROWS + i] = logits[(r + i) * n_classes + k];
+        pad_columns(b);
+        for (ptrdiff_t i = 0; i < b->n_rows; i += FS_LANES) {
+            vi argmax;
+            const vf max = row_max(b, i, &argmax);
+            if (!log) {
+                softmax_columns(b, i, max, v_set(1.0f), TO_READ);
+                continue;
+            }
+            const vf log_sum = v_log(sum_of_exp(b, i, max, NOT_KEPT));
+            for (ptrdiff_t k = 0; k < n_classes; k++) {
+                float *zk = b->z + k * FS_BLOCK_ROWS + i;
+                v_store(zk, (v_load(zk) - max) - log_sum);
+            }
+        }
+        for (ptrdiff_t i = 0; i < b->n_rows; i++)
+            for (ptrdiff_t k = 0; k < n_classes; k++)
+                out[(r + i) * n_classes + k] = b->z[k * FS_BLOCK_ROWS + i];
+    }
+}
+
+#endif
