@@ -129,7 +129,7 @@ def problem(x, target, weight, bias, scale, bint writeable):
             new(Params_, (weight, bias, None, None)))
 
 
-def share_no_memory(tuple written, tuple read):
+def share_no_memory(written, read):
     """Whether contiguous arrays that are written to share none with one another, nor with those
     that are read; None is no array."""
     cdef seen spans[16]

@@ -30,8 +30,9 @@ except ImportError:  # built without the extension
     _seen = None  # type: ignore[assignment]
 seen = _seen  # asked first: it sees in 0.2 us that nothing is wrong
 
-FLOAT32 = (np.dtype(np.float32),)
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))  # what the NumPy oracle takes
+_FLOAT32 = np.dtype(np.float32)
+FLOAT32 = (_FLOAT32,)
+FLOATS = (_FLOAT32, np.dtype(np.float64))  # what the NumPy oracle takes
 _UINT8 = np.dtype(np.uint8)
 ORDINARY = 2.0**-20, 2.0**40  # the largest weight, where the kernels take weights as they are
 _LEAST_WEIGHT = 2.0**-900  # a double has room for sums of these
@@ -71,7 +72,12 @@ def parameters(
     writeable: bool = False,
 ) -> tuple[Array, Array]:
     """A (K, D) `weight` and a (K,) `bias`, K >= 2, D >= 1, or arrays of just their `shape`."""
-    if seen and shape is None and seen.parameters(weight, bias, writeable):
+    if (
+        seen
+        and _FLOAT32 in floats
+        and seen.parameters(weight, bias, writeable)
+        and (shape is None or weight.shape == shape)
+    ):
         return weight, bias
     weight = _parameter(names[0], weight, 2, floats, writeable)
     bias = _parameter(names[1], bias, 1, floats, writeable)

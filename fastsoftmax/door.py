@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,10 +37,11 @@ def problem(
         nouns = checks.seen.problem(x, target, weight, bias, scale, False)
         if nouns is not None:
             return nouns
-    weight, bias = checks.parameters(weight, bias, floats=floats)
-    x = checks.rows(x, weight.shape[1], floats=floats)
-    its_loss = checks.loss(target, criterion, sample_weight, len(x), len(weight), weight.dtype)
-    return Rows(x, checks.finite("scale", scale)), its_loss, Params(weight, bias)
+    params = Params(*checks.parameters(weight, bias, floats=floats))
+    x = checks.rows(x, params.weight.shape[1], floats=floats)
+    n_classes, dtype = params.weight.shape[0], params.weight.dtype
+    loss = checks.loss(target, criterion, sample_weight, len(x), n_classes, dtype)
+    return Rows(x, checks.finite("scale", scale)), loss, params
 
 
 def training_problem(
@@ -73,7 +73,7 @@ def training_problem(
     rows = Rows(rows.x, checks.finite("scale", scale), checks.row_order(order, len(rows.x)))
     checks.not_empty(rows.n_rows)
     params, settings = with_velocity(params.weight, params.bias, sgd, velocity)
-    no_overlap(_written(params), {"x": rows.x, "order": rows.order, **_read(loss)})
+    no_overlap(params, _WRITTEN, _read(rows, loss), _READ)
     return rows, loss, params, settings
 
 
@@ -108,49 +108,49 @@ def update_problem(
         floats=(weight.dtype,),
     )
     params, settings = with_velocity(weight, bias, sgd, velocity)
-    no_overlap(_written(params), {"grad_weight": grad_weight, "grad_bias": grad_bias})
+    no_overlap(params, _WRITTEN, (grad_weight, grad_bias), ("grad_weight", "grad_bias"))
     return params, grad_weight, grad_bias, settings
 
 
 def result(
-    name: str, array: Any, shape: tuple[int, ...], taken: Rows, its_loss: Loss, params: Params
+    name: str, array: Any, shape: tuple[int, ...], rows: Rows, loss: Loss, params: Params
 ) -> Array:
     """`array` as one that results of this problem go to, and that shares no memory with it."""
     output = checks.output(name, array, shape, params.weight.dtype)
-    read = {"x": taken.x, "weight": params.weight, "bias": params.bias, **_read(its_loss)}
-    no_overlap({name: output}, read)
+    no_overlap((output,), (name,), (*params[:2], *_read(rows, loss)), ("weight", "bias", *_READ))
     return output
 
 
-def no_overlap(written: Mapping[str, Array | None], read: Mapping[str, Array | None]) -> None:
+_WRITTEN = "weight", "bias", "velocity.weight", "velocity.bias"
+_READ = "x", "order", "target", "sample_weight"
+
+
+def _read(rows: Rows, loss: Loss) -> tuple[Array | None, ...]:
+    target = loss.probabilities if loss.target is None else loss.target
+    return rows.x, rows.order, target, loss.sample_weight
+
+
+def no_overlap(
+    written: tuple[Array | None, ...],
+    names_of_written: tuple[str, ...],
+    read: tuple[Array | None, ...] = (),
+    names_of_read: tuple[str, ...] = (),
+) -> None:
     """Refuses arrays that are written to and share memory, with one another or with others.
 
     They are contiguous, so that their bounds tell.
     """
-    if checks.seen and checks.seen.share_no_memory(tuple(written.values()), tuple(read.values())):
+    if checks.seen and checks.seen.share_no_memory(written, read):
         return
-    others = {name: array for name, array in {**written, **read}.items() if array is not None}
-    for name in [name for name in written if name in others]:
+    named = zip((*names_of_written, *names_of_read), (*written, *read), strict=True)
+    others = {name: array for name, array in named if array is not None}
+    for name in [name for name in names_of_written if name in others]:
         array = others.pop(name)
         for other, its in others.items():
             if np.may_share_memory(array, its):
                 raise ValueError(
                     f"{name} shares memory with {other}, and is written to; give a copy of one"
                 )
-
-
-def _written(params: Params) -> dict[str, Array | None]:
-    return {
-        "weight": params.weight,
-        "bias": params.bias,
-        "velocity.weight": params.velocity_weight,
-        "velocity.bias": params.velocity_bias,
-    }
-
-
-def _read(its_loss: Loss) -> dict[str, Array | None]:
-    target = its_loss.probabilities if its_loss.target is None else its_loss.target
-    return {"target": target, "sample_weight": its_loss.sample_weight}
 
 
 def _is_plain(criterion: CrossEntropy | None) -> bool:

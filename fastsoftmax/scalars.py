@@ -74,6 +74,8 @@ def positive(name: str, value: Any) -> float:
 
 def integer(name: str, value: Any, *, least: int | None = None) -> int:
     """`value` as an int, which must be >= `least` if that is given."""
+    if type(value) is int and least is None and -(2**63) <= value < 2**63:
+        return value
     single = _single(value)
     if isinstance(single, bool) or not hasattr(type(single), "__index__"):
         raise TypeError(f"{name} must be an integer, got {shown(value)}")

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from . import checks, door, scalars
+from .backends.contract import take_steps
 from .checks import FLOAT32, FLOATS, Array
 from .functional.reduction import backend_for
 from .labels import check_index
@@ -145,19 +146,15 @@ def _step(
     if type(x) is not np.ndarray:
         float64 = getattr(weight, "dtype", None) == np.float64
         x = checks.rows(x, floats=FLOATS if float64 else FLOAT32)
-    sums = backend_for(weight).train_step(
-        x,
-        target,
-        weight,
-        bias,
-        settings,
-        velocity,
-        criterion=_cross_entropy(class_weight, label_smoothing, ignore_index),
-        sample_weight=sample_weight,
-        scale=checks.default_scale(x.dtype) if scale is None else scale,
-        num_threads=num_threads,
-    )
-    return sums.mean_loss
+    if scale is None:
+        scale = checks.default_scale(x.dtype)
+    criterion = _cross_entropy(class_weight, label_smoothing, ignore_index)
+    backend = backend_for(weight)
+    problem = door.training_problem(
+        x, target, None, weight, bias, settings, velocity, criterion, sample_weight, scale,
+        backend.floats,
+    )  # fmt: skip
+    return take_steps(backend.kernels, problem, None, velocity, num_threads).mean_loss
 
 
 class SGD:
@@ -230,7 +227,7 @@ class SGD:
     ) -> None:
         self._settings = SGDSettings(lr, momentum, dampening, nesterov, weight_decay, decay_bias)
         self.weight, self.bias = checks.parameters(weight, bias, floats=FLOATS, writeable=True)
-        door.no_overlap({"weight": self.weight, "bias": self.bias}, {})
+        door.no_overlap((self.weight, self.bias), ("weight", "bias"))
         self.velocity = Velocity.of(self.weight, self.bias) if self._settings.momentum else None
 
     @property

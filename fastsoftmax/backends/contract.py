@@ -22,7 +22,7 @@ from ..problem import Loss, Params, Rows, StepSettings, Sums, Velocity
 from ..settings import CrossEntropy, SGDSettings
 from ..threads import SOFTMAX_WORK, threads_for
 
-__all__ = ["Backend", "Kernels"]
+__all__ = ["Backend", "Kernels", "take_steps"]
 
 
 class Kernels(Protocol):
@@ -196,7 +196,7 @@ class Backend:
             x, target, None, weight, bias, sgd, velocity, criterion, sample_weight, scale,
             self.floats,
         )  # fmt: skip
-        return self._train(problem, None, velocity, num_threads)
+        return take_steps(self.kernels, problem, None, velocity, num_threads)
 
     def train_epoch(
         self,
@@ -224,25 +224,7 @@ class Backend:
             x, target, order, weight, bias, sgd, velocity, criterion, sample_weight, scale,
             self.floats,
         )  # fmt: skip
-        return self._train(problem, batch_size, velocity, num_threads)
-
-    def _train(
-        self,
-        problem: tuple[Rows, Loss, Params, StepSettings],
-        batch_size: int | None,
-        velocity: Velocity | None,
-        num_threads: int | None,
-    ) -> Sums:
-        rows, loss, params, settings = problem
-        if batch_size is None or batch_size > rows.n_rows:
-            batch_size = rows.n_rows
-        threads = threads_for(num_threads, batch_size * params.weight.size)
-        sums, error = self.kernels.train(rows, loss, params, settings, batch_size, threads)
-        if params.velocity_weight is not None and velocity is not None:
-            velocity.started = True
-        if error is not None:
-            raise error
-        return loss.unscaled(sums)
+        return take_steps(self.kernels, problem, batch_size, velocity, num_threads)
 
     def evaluate(
         self,
@@ -298,3 +280,23 @@ class Backend:
         logits = checks.logits_matrix(logits, floats=self.floats)
         threads = threads_for(num_threads, SOFTMAX_WORK * logits.size)
         return self.kernels.softmax(logits, log, threads)
+
+
+def take_steps(
+    kernels: Kernels,
+    problem: tuple[Rows, Loss, Params, StepSettings],
+    batch_size: int | None,
+    velocity: Velocity | None,
+    num_threads: int | None,
+) -> Sums:
+    """A step for each batch of a training problem of the door; for all rows where None."""
+    rows, loss, params, settings = problem
+    if batch_size is None or batch_size > rows.n_rows:
+        batch_size = rows.n_rows
+    threads = threads_for(num_threads, batch_size * params.weight.size)
+    sums, error = kernels.train(rows, loss, params, settings, batch_size, threads)
+    if params.velocity_weight is not None and velocity is not None:
+        velocity.started = True
+    if error is not None:
+        raise error
+    return loss.unscaled(sums) if loss.exponent else sums

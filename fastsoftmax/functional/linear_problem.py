@@ -65,21 +65,22 @@ class Problem(NamedTuple):
         if ignore_index is not None:
             ignore_index = scalars.integer("ignore_index", ignore_index)
         x, weight, target, bias = _arrays(input, linear_weight, target, linear_bias, ignore_index)
-        n_classes, shape = len(weight), (*x.shape[:-1], *weight.shape[1:-1])
+        n_classes, dtype = len(weight), x.dtype
+        shape, shape_of_bias = (*x.shape[:-1], *weight.shape[1:-1]), weight.shape[:-1]
         if class_weight is not None:
-            class_weight = checks.class_weights("weight", class_weight, n_classes, x.dtype)
+            class_weight = checks.class_weights("weight", class_weight, n_classes, dtype)
         criterion = _criterion(class_weight, label_smoothing, ignore_index)
         if x.ndim == 1:
             x, target = x[None], target[None]
         positions = []
-        for position in product(*map(range, weight.shape[1:-1])):
-            at = (slice(None), *position)
-            params = Params(np.ascontiguousarray(weight[at]), np.ascontiguousarray(bias[at]))
+        for position in product(*map(range, shape_of_bias[1:])):
+            at: tuple[Any, ...] = (slice(None), *position)
+            params = Params(_contiguous(weight[at]), _contiguous(bias[at]))
             of_rows = target[(..., *position)] if position else target
-            loss = checks.loss(of_rows, criterion, None, len(x), n_classes, x.dtype)
+            loss = checks.loss(of_rows, criterion, None, len(x), n_classes, dtype)
             positions.append(Position(at, loss, params))
-        rows = Rows(np.ascontiguousarray(x), 1.0)
-        return cls(rows, positions, shape, weight.shape[:-1], backend_for(x))
+        rows = Rows(_contiguous(x), 1.0)
+        return cls(rows, positions, shape, shape_of_bias, backend_for(x))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -184,6 +185,10 @@ class Problem(NamedTuple):
 
     def _threads(self, num_threads: int | None, params: Params) -> int:
         return threads_for(num_threads, len(self.rows.x) * params.weight.size)
+
+
+def _contiguous(array: Array) -> Array:
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def _criterion(
