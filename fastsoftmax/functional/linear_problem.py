@@ -64,6 +64,13 @@ class Problem(NamedTuple):
     ) -> Problem:
         if ignore_index is not None:
             ignore_index = scalars.integer("ignore_index", ignore_index)
+        if checks.seen and class_weight is None and _is_plain(label_smoothing, ignore_index):
+            nouns = checks.seen.problem(input, target, linear_weight, linear_bias, 1.0, False)
+            if nouns is not None and input.itemsize == 4:  # not uint8
+                rows, loss, params = nouns
+                n, k = len(rows.x), len(params.bias)
+                only = Position((slice(None),), loss, params)
+                return cls(rows, [only], (n,), (k,), backend_for(rows.x))
         x, weight, target, bias = _arrays(input, linear_weight, target, linear_bias, ignore_index)
         n_classes, dtype = len(weight), x.dtype
         shape, shape_of_bias = (*x.shape[:-1], *weight.shape[1:-1]), weight.shape[:-1]
@@ -191,13 +198,21 @@ def _contiguous(array: Array) -> Array:
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
+def _is_plain(label_smoothing: float, ignore_index: int | None) -> bool:
+    """Whether these are the usual ones, to which no class is special."""
+    return (
+        (ignore_index is None or ignore_index == _IGNORE_INDEX)
+        and type(label_smoothing) is float
+        and label_smoothing == 0
+    )
+
+
 def _criterion(
     class_weight: Array | None, label_smoothing: float, ignore_index: int | None
 ) -> CrossEntropy:
     if ignore_index is None:
         ignore_index = _IGNORE_INDEX
-    is_plain = type(label_smoothing) is float and label_smoothing == 0
-    if class_weight is None and is_plain and ignore_index == _IGNORE_INDEX:
+    if class_weight is None and _is_plain(label_smoothing, ignore_index):
         return _PLAIN
     return CrossEntropy(class_weight, label_smoothing, ignore_index)
 
