@@ -60,14 +60,15 @@ typedef struct {
     int first_step; /* the velocity becomes the gradient, undamped */
 } fs_step_settings;
 
-/* What rows add up to. */
+/* What rows add up to. `entropy` is 0 where it is not asked for. Of each row it is
+ * S * (logsumexp(z) - p . z), with its logits z, p = softmax(z), and S the sum of its coefficients. */
 typedef struct {
     double loss;
-    double
-        total_weight; /* what a mean divides by: the weights of the targets, or the rows' number */
-    int64_t correct;  /* rows whose first largest logit is the target's and whose loss is no NaN */
-    int64_t counted;  /* rows that count for anything: neither ignored nor of weight 0 */
-    char pad[FS_ALIGN - 2 * sizeof(double) - 2 * sizeof(int64_t)]; /* two threads share no line */
+    double entropy;
+    double total_weight; /* what a mean divides by: the weights of the targets, or the rows */
+    int64_t correct;     /* rows whose first largest logit is the target's, the loss no NaN */
+    int64_t counted;     /* rows that count for anything: neither ignored nor of weight 0 */
+    char pad[FS_ALIGN - 3 * sizeof(double) - 2 * sizeof(int64_t)]; /* two threads share no line */
 } fs_sums;
 
 /* Where gradients go. */
@@ -118,10 +119,25 @@ int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, const fs_loss
                    const fs_params *params, const fs_step_settings *settings, ptrdiff_t batch_size,
                    int num_threads, fs_interrupted interrupted, fs_sums *sums);
 
-/* The summed loss of all rows as one batch, and its gradients. */
+/* The summed loss of all rows as one batch, and its gradients. `entropy` says whether to add it up. */
 int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
-                     const fs_params *params, int num_threads, const fs_gradients *gradients,
-                     fs_sums *sums);
+                     const fs_params *params, int num_threads, int entropy,
+                     const fs_gradients *gradients, fs_sums *sums);
+
+/* A batch is cut into chunks, by the number of its rows alone: how many, and the rows of each. The
+ * last chunk has what is left. */
+ptrdiff_t fs_n_chunks(ptrdiff_t n_rows);
+ptrdiff_t fs_chunk_rows(ptrdiff_t n_rows);
+
+/* The summed loss of each chunk of all rows as one batch, sums (n_chunks,), and its gradient:
+ * grad_weight (n_chunks, K, D), grad_bias (n_chunks, K). Where a step of so many rows is by rows,
+ * fs_loss_and_grad returns the balanced binary tree over these. */
+int fs_chunk_partials(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
+                      const fs_params *params, int num_threads, float *grad_weight,
+                      float *grad_bias, fs_sums *sums);
+
+/* Whether a step of so many rows is computed by tiles of the gradient, or by rows. */
+int fs_is_by_tiles(const fs_kernels *kernels, fs_shape shape, ptrdiff_t n_rows);
 
 /* Updates the parameters and velocities by the gradient of a summed loss divided by total_weight. */
 void fs_sgd_update(const fs_kernels *kernels, const fs_params *params, const float *grad_weight,

@@ -53,6 +53,7 @@ typedef struct {
     const fs_loss *loss; /* NULL where none is asked for */
     fs_weights weights;
     float grad_scale; /* of all gradients */
+    int entropy;      /* whether residuals and finish add it up, too */
 } fs_problem;
 
 /* Workspaces, each for one block. */

@@ -32,13 +32,14 @@ int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, const fs_loss
 }
 
 int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
-                     const fs_params *params, int num_threads, const fs_gradients *gradients,
-                     fs_sums *sums) {
+                     const fs_params *params, int num_threads, int entropy,
+                     const fs_gradients *gradients, fs_sums *sums) {
     plan p;
     if (fs_make_plan(&p, LOSS_AND_GRAD, kernels, rows, loss, params, rows->n_rows, num_threads) !=
         FS_OK)
         return FS_NO_MEMORY;
     p.problem.grad_scale = gradients->scale;
+    p.problem.entropy = entropy;
     steps s = {.plan = &p, .gradients = *gradients};
     fs_run_steps(&s);
     if (!fs_is_by_tiles(kernels, params->shape, rows->n_rows))
@@ -57,25 +58,26 @@ void fs_sgd_update(const fs_kernels *kernels, const fs_params *params, const flo
     kernels->update(params->bias, grad_bias, params->velocity_bias, n_classes, scale, 1, settings);
 }
 
-/* ---- logits only: one phase, of which an item is a chunk of all rows ---- */
+/* ---- calls of one phase, of which an item is a chunk of all rows ---- */
 
 typedef struct {
     const plan *plan;
     int begun;
     chunks chunks;
-    fs_sums chunk_sums[FS_MAX_CHUNKS]; /* evaluate */
+    fs_sums *sums; /* chunk_partials, evaluate: (n_chunks,) */
+    float *grad_weight, *grad_bias;
     float *losses;
     float *out; /* predict_logits, softmax */
     const float *logits;
     int log;
-} forward;
+} over_chunks;
 
 /* A chunk, and the first row of the thread's next one, or -1. */
 typedef struct {
     ptrdiff_t index, begin, end, next;
 } chunk;
 
-static chunk chunk_of(const forward *f, fs_item item) {
+static chunk chunk_of(const over_chunks *f, fs_item item) {
     const chunks c = f->chunks;
     const ptrdiff_t i = chunk_of_item(c, item), next = next_chunk(c, item);
     const ptrdiff_t end = min_of((i + 1) * c.rows, f->plan->problem.rows->n_rows);
@@ -83,25 +85,54 @@ static chunk chunk_of(const forward *f, fs_item item) {
 }
 
 static int begin_only_phase(void *context, int n_threads, int *n_items) {
-    forward *f = context;
+    over_chunks *f = context;
     if (f->begun) return 0;
     f->begun = 1;
     for (int i = 0; i < n_threads; i++) n_items[i] = n_chunks_of(f->chunks, i, n_threads);
     return 1;
 }
 
-static void run_chunks(forward *f, void (*do_chunk)(void *forward, fs_item item)) {
+static void run_chunks(over_chunks *f, void (*do_chunk)(void *context, fs_item item)) {
     f->chunks = chunks_of(f->plan->problem.rows->n_rows);
     fs_team_run(f->plan->num_threads, &(fs_work){do_chunk, begin_only_phase, f});
 }
 
+ptrdiff_t fs_n_chunks(ptrdiff_t n_rows) { return chunks_of(n_rows).n; }
+ptrdiff_t fs_chunk_rows(ptrdiff_t n_rows) { return chunks_of(n_rows).rows; }
+
+static void partial_of_chunk(void *context, fs_item item) {
+    over_chunks *f = context;
+    const plan *const p = f->plan;
+    const fs_shape shape = p->problem.weights.shape;
+    const chunk c = chunk_of(f, item);
+    float *partial = p->partials + item.thread * p->packed_size;
+    fs_compute_partial(p, item.thread, c.begin, c.end, c.next, FS_ONTO_NOTHING, partial, NULL,
+                       &f->sums[c.index]);
+    p->kernels->unpack(partial, shape,
+                       f->grad_weight + c.index * shape.n_classes * shape.n_features,
+                       f->grad_bias + c.index * shape.n_classes);
+}
+
+int fs_chunk_partials(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
+                      const fs_params *params, int num_threads, float *grad_weight,
+                      float *grad_bias, fs_sums *sums) {
+    plan p;
+    if (fs_make_plan(&p, CHUNK_PARTIALS, kernels, rows, loss, params, rows->n_rows, num_threads) !=
+        FS_OK)
+        return FS_NO_MEMORY;
+    over_chunks f = {.plan = &p, .sums = sums, .grad_weight = grad_weight, .grad_bias = grad_bias};
+    run_chunks(&f, partial_of_chunk);
+    fs_end_plan(&p);
+    return FS_OK;
+}
+
 static void evaluate_chunk(void *context, fs_item item) {
-    forward *f = context;
+    over_chunks *f = context;
     const plan *const p = f->plan;
     const chunk c = chunk_of(f, item);
     const fs_workspaces workspace = workspaces_of(p, item.thread, 1);
     p->kernels->evaluate(&p->problem, c.begin, c.end, c.next, &workspace,
-                         scratch_of(p, item.thread), f->losses, &f->chunk_sums[c.index]);
+                         scratch_of(p, item.thread), f->losses, &f->sums[c.index]);
 }
 
 int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
@@ -110,16 +141,17 @@ int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *l
     if (fs_make_plan(&p, LOGITS_ONLY, kernels, rows, loss, params, rows->n_rows, num_threads) !=
         FS_OK)
         return FS_NO_MEMORY;
-    forward f = {.plan = &p, .losses = losses};
+    fs_sums chunk_sums[FS_MAX_CHUNKS];
+    over_chunks f = {.plan = &p, .sums = chunk_sums, .losses = losses};
     run_chunks(&f, evaluate_chunk);
     *sums = (fs_sums){0};
-    fs_add_sums(sums, f.chunk_sums, f.chunks.n);
+    fs_add_sums(sums, chunk_sums, f.chunks.n);
     fs_end_plan(&p);
     return FS_OK;
 }
 
 static void logits_chunk(void *context, fs_item item) {
-    forward *f = context;
+    over_chunks *f = context;
     const plan *const p = f->plan;
     const chunk c = chunk_of(f, item);
     const fs_workspaces workspace = workspaces_of(p, item.thread, 1);
@@ -133,14 +165,14 @@ int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const fs_p
     if (fs_make_plan(&p, LOGITS_ONLY, kernels, rows, NULL, params, rows->n_rows, num_threads) !=
         FS_OK)
         return FS_NO_MEMORY;
-    forward f = {.plan = &p, .out = logits};
+    over_chunks f = {.plan = &p, .out = logits};
     run_chunks(&f, logits_chunk);
     fs_end_plan(&p);
     return FS_OK;
 }
 
 static void softmax_chunk(void *context, fs_item item) {
-    forward *f = context;
+    over_chunks *f = context;
     const plan *const p = f->plan;
     const chunk c = chunk_of(f, item);
     const fs_workspaces workspace = workspaces_of(p, item.thread, 1);
@@ -155,7 +187,7 @@ int fs_softmax(const fs_kernels *kernels, const float *logits, ptrdiff_t n_rows,
     plan p;
     if (fs_make_plan(&p, LOGITS_ONLY, kernels, &rows, NULL, &params, n_rows, num_threads) != FS_OK)
         return FS_NO_MEMORY;
-    forward f = {.plan = &p, .out = out, .logits = logits, .log = log};
+    over_chunks f = {.plan = &p, .out = out, .logits = logits, .log = log};
     run_chunks(&f, softmax_chunk);
     fs_end_plan(&p);
     return FS_OK;

@@ -68,9 +68,10 @@ int fs_make_plan(plan *p, purpose what, const fs_kernels *kernels, const fs_rows
     p->span_rows = span_rows_of(rows, shape.n_classes);
 
     const ptrdiff_t rest = what == TRAIN ? rows->n_rows % batch : 0, last = rest ? rest : batch;
-    const int by_rows = what == LOGITS_ONLY || !fs_is_by_tiles(kernels, shape, batch);
+    const int may_be_by_tiles = what == TRAIN || what == LOSS_AND_GRAD;
+    const int by_rows = !may_be_by_tiles || !fs_is_by_tiles(kernels, shape, batch);
     /* where not all steps are, the last one may be */
-    const int by_tiles = what != LOGITS_ONLY && fs_is_by_tiles(kernels, shape, last);
+    const int by_tiles = may_be_by_tiles && fs_is_by_tiles(kernels, shape, last);
     const ptrdiff_t chunks_of_span = most_chunks(min_of(batch, p->span_rows));
     /* by rows, who has no chunk of a batch is not woken: that would take as long as a small batch */
     p->num_threads =
@@ -85,11 +86,12 @@ int fs_make_plan(plan *p, purpose what, const fs_kernels *kernels, const fs_rows
     const int many_spans = what == TRAIN && rows->n_rows > min_of(batch, p->span_rows);
     needs need = {.n_workspaces =
                       max_of(by_rows ? p->num_threads : 0, by_tiles ? chunks_of_span : 0)};
-    need.n_partials = what == LOGITS_ONLY ? 0
-                      : by_rows           ? most_chunks(batch)
-                                          : what == TRAIN && batch > p->span_rows;
-    need.packed =
-        params->weight && (many_spans || !is_large(p->packed_size) || !kernels->by_columns(shape));
+    need.n_partials = what == LOGITS_ONLY      ? 0
+                      : what == CHUNK_PARTIALS ? p->num_threads
+                      : by_rows                ? most_chunks(batch)
+                                               : what == TRAIN && batch > p->span_rows;
+    need.packed = params->weight && (many_spans || what == CHUNK_PARTIALS ||
+                                     !is_large(p->packed_size) || !kernels->by_columns(shape));
     need.velocity = need.packed && what == TRAIN && params->velocity_weight;
 
     p->memory = fs_take_memory(place_buffers(p, NULL, need));

@@ -5,7 +5,7 @@
 #include "chunks.h"
 
 /* What a call is for, by what it needs. */
-typedef enum { TRAIN, LOSS_AND_GRAD, LOGITS_ONLY } purpose;
+typedef enum { TRAIN, LOSS_AND_GRAD, CHUNK_PARTIALS, LOGITS_ONLY } purpose;
 
 /* What a thread remembers of the items that it has done in a phase. */
 typedef struct {
@@ -26,13 +26,14 @@ typedef struct {
     size_t workspace_bytes; /* a multiple of FS_ALIGN */
     ptrdiff_t scratch_floats;
 
-    void *memory;        /* of all buffers that follow */
-    char *workspaces;    /* one for each thread; by tiles, for each chunk of a span */
-    float *packed;       /* (packed_size,) parameters, or NULL: the caller's are read */
-    float *velocity;     /* (packed_size,) or NULL */
-    float *partials;     /* (chunks, packed_size); by tiles (packed_size,), NULL if not needed */
-    float *bias_tile;    /* by tiles: the gradient of the bias */
-    float *scratch;      /* (num_threads, scratch_floats) */
+    void *memory;     /* of all buffers that follow */
+    char *workspaces; /* one for each thread; by tiles, for each chunk of a span */
+    float *packed;    /* (packed_size,) parameters, or NULL: the caller's are read */
+    float *velocity;  /* (packed_size,) or NULL */
+    float *partials;  /* by rows (chunks, packed_size), by tiles (packed_size,), of CHUNK_PARTIALS
+                            (num_threads, packed_size); NULL where not needed */
+    float *bias_tile; /* by tiles: the gradient of the bias */
+    float *scratch;   /* (num_threads, scratch_floats) */
     thread_notes *notes; /* (num_threads,) */
 } plan;
 
@@ -41,9 +42,6 @@ int fs_make_plan(plan *p, purpose what, const fs_kernels *kernels, const fs_rows
                  const fs_loss *loss, const fs_params *params, ptrdiff_t batch_size,
                  int num_threads);
 void fs_end_plan(plan *p);
-
-/* Whether a step of so many rows is computed by tiles of the gradient, or by rows. */
-int fs_is_by_tiles(const fs_kernels *kernels, fs_shape shape, ptrdiff_t n_rows);
 
 static inline fs_workspaces workspaces_of(const plan *p, ptrdiff_t first, ptrdiff_t n) {
     return (fs_workspaces){p->workspaces + (size_t)first * p->workspace_bytes, p->workspace_bytes,

@@ -54,31 +54,28 @@ static ptrdiff_t rows_after(const steps *s, fs_item item) {
     return end + first_chunk(c, item.thread, item.n_threads) * c.rows;
 }
 
-/* The partial gradient of the rows [first, last), a chunk's, is stored or added to what is there. */
-static void compute_partial(const steps *s, fs_item item, ptrdiff_t first, ptrdiff_t last,
-                            fs_onto onto, float *partial, fs_sums *sums) {
-    const plan *const p = s->plan;
+void fs_compute_partial(const plan *p, int thread, ptrdiff_t first, ptrdiff_t last, ptrdiff_t after,
+                        fs_onto onto, float *partial, float *grad_input, fs_sums *sums) {
     const fs_kernels *const k = p->kernels;
     const fs_shape shape = p->problem.weights.shape;
     const ptrdiff_t n_tiles = k->n_tiles(shape);
-    const fs_workspaces workspace = workspaces_of(p, item.thread, 1);
+    const fs_workspaces workspace = workspaces_of(p, thread, 1);
     /* who transposes rows fetches none of the next ones meanwhile */
     const ptrdiff_t n_logits = k->by_columns(shape) ? 0 : FS_BLOCK_ROWS / 2;
-    const ptrdiff_t after = rows_after(s, item);
 
     *sums = (fs_sums){0};
     for (ptrdiff_t r = first; r < last; r += FS_BLOCK_ROWS) {
         const ptrdiff_t stop = min_of(r + FS_BLOCK_ROWS, last);
         const fs_next next = {.first = stop < last ? stop : after, .n_logits = n_logits};
-        k->residuals(&p->problem, r, stop, FS_BLOCK_ROWS, next, &workspace,
-                     scratch_of(p, item.thread), sums);
+        k->residuals(&p->problem, r, stop, FS_BLOCK_ROWS, next, &workspace, scratch_of(p, thread),
+                     sums);
         for (ptrdiff_t tile = 0; tile < n_tiles; tile++) {
             ptrdiff_t offset;
             k->tile_floats(shape, tile, &offset);
             k->gradient(&p->problem, &workspace, NULL, 0, tile, r > first ? FS_ONTO_SUMS : onto,
                         partial + offset);
         }
-        fs_write_input_gradient(s, &workspace, r);
+        fs_write_input_gradient(p, &workspace, r, grad_input);
     }
 }
 
@@ -93,8 +90,9 @@ void fs_partial_item(steps *s, fs_item item) {
     const int joined =
         i % 2 == 1 && c.rows <= FS_BLOCK_ROWS && (mine->chunks & bits_of(i - 1, i)) != 0;
     s->by_whom[i] = (uint8_t)item.thread;
-    compute_partial(s, item, first, last, joined ? FS_ONTO_TILE : FS_ONTO_NOTHING,
-                    p->partials + (i - joined) * p->packed_size, &s->chunk_sums[i]);
+    fs_compute_partial(
+        p, item.thread, first, last, rows_after(s, item), joined ? FS_ONTO_TILE : FS_ONTO_NOTHING,
+        p->partials + (i - joined) * p->packed_size, s->gradients.input, &s->chunk_sums[i]);
     mine->chunks |= bits_of(i, i + 1);
     add_own_partials(s, i, mine->chunks, joined);
 }

@@ -15,7 +15,7 @@ void fs_residuals_item(steps *s, fs_item item) {
     for (ptrdiff_t j = i; j < i + n; j++) s->chunk_sums[j] = (fs_sums){0};
     p->kernels->residuals(&p->problem, first, last, c.rows, next, &workspaces,
                           scratch_of(p, item.thread), &s->chunk_sums[i]);
-    fs_write_input_gradient(s, &workspaces, first);
+    fs_write_input_gradient(p, &workspaces, first, s->gradients.input);
 }
 
 /* An item of LOGITS is some classes for all rows: who does it reads its part of the weight only. */
@@ -38,7 +38,7 @@ void fs_classes_item(steps *s, fs_item item) {
     default:
         for (ptrdiff_t i = mine; i < mine + n; i++) s->chunk_sums[i] = (fs_sums){0};
         k->finish(&p->problem, first, c.rows, &workspaces, &s->chunk_sums[mine]);
-        fs_write_input_gradient(s, &workspaces, first);
+        fs_write_input_gradient(p, &workspaces, first, s->gradients.input);
     }
 }
 

@@ -38,11 +38,11 @@ void fs_update_range(const steps *s, const float *grad, ptrdiff_t begin, ptrdiff
                            end - begin, s->mean_scale, is_bias, &s->settings);
 }
 
-void fs_write_input_gradient(const steps *s, const fs_workspaces *workspaces, ptrdiff_t begin) {
-    const fs_problem *const problem = &s->plan->problem;
-    if (s->gradients.input)
-        s->plan->kernels->input_gradient(problem, workspaces,
-                                         s->gradients.input + begin * problem->rows->n_features);
+void fs_write_input_gradient(const plan *p, const fs_workspaces *workspaces, ptrdiff_t begin,
+                             float *grad_input) {
+    if (grad_input)
+        p->kernels->input_gradient(&p->problem, workspaces,
+                                   grad_input + begin * p->problem.rows->n_features);
 }
 
 /* ---- which phase comes next ---- */
@@ -76,6 +76,7 @@ static phase begin_step(steps *s, ptrdiff_t begin, int n_threads) {
 void fs_add_sums(fs_sums *to, const fs_sums *sums, ptrdiff_t n) {
     for (ptrdiff_t i = 0; i < n; i++) {
         to->loss += sums[i].loss;
+        to->entropy += sums[i].entropy;
         to->total_weight += sums[i].total_weight;
         to->correct += sums[i].correct;
         to->counted += sums[i].counted;

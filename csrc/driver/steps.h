@@ -60,11 +60,17 @@ thread_notes *fs_notes_of(const steps *s, int thread);
 void fs_update_range(const steps *s, const float *grad, ptrdiff_t begin, ptrdiff_t end,
                      int is_bias);
 
-/* Writes the gradient for the rows in the workspaces, which begin at `begin`, if it is asked for. */
-void fs_write_input_gradient(const steps *s, const fs_workspaces *workspaces, ptrdiff_t begin);
+/* Writes the gradient for the rows in the workspaces, which begin at `begin`, unless grad_input is
+ * NULL. */
+void fs_write_input_gradient(const plan *p, const fs_workspaces *workspaces, ptrdiff_t begin,
+                             float *grad_input);
 
 /* ---- step_rows.c ---- */
 
+/* The partial gradient (packed_size,) of a chunk, the rows [first, last), is stored or added to what is
+ * there; grad_input may be NULL. Meanwhile the rows from `after` on are fetched, unless it is -1. */
+void fs_compute_partial(const plan *p, int thread, ptrdiff_t first, ptrdiff_t last, ptrdiff_t after,
+                        fs_onto onto, float *partial, float *grad_input, fs_sums *sums);
 /* Computes the partial gradient of a chunk, an item of PARTIALS. */
 void fs_partial_item(steps *s, fs_item item);
 /* Lists which additions of the tree are left after PARTIALS. */

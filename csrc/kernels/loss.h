@@ -17,6 +17,15 @@ static void add_losses(const block *b, ptrdiff_t r, vf loss, vi argmax, float *l
     }
 }
 
+/* Adds total * (log(sum) - product / sum) of FS_LANES rows, which is their entropy where total is 1.
+ * Neither term is negative, so nothing cancels. A row whose total is 0 adds 0. */
+static void add_entropies(const block *b, ptrdiff_t r, vf total, vf sum, vf product,
+                          fs_sums *sums) {
+    const vf entropy = v_select(total != 0.0f, total * (v_log(sum) - product / sum), (vf){0});
+    const ptrdiff_t n = min_of(FS_LANES, b->n_rows - r);
+    for (ptrdiff_t i = 0; i < n; i++) sums->entropy += (double)entropy[i];
+}
+
 static void gather_target_logits(const block *b, ptrdiff_t r, float *z_target) {
     for (ptrdiff_t i = 0; i < FS_LANES; i++)
         z_target[i] = r + i < b->n_rows ? b->z[b->target[r + i] * FS_BLOCK_ROWS + r + i] : 0.0f;
@@ -25,15 +34,21 @@ static void gather_target_logits(const block *b, ptrdiff_t r, float *z_target) {
 /* Logits -> losses = max + log(sum(exp(z - max))) - z[target]; z becomes softmax(z) -
  * onehot(target) if residuals are asked for. A NaN or +infinity among the logits gives a NaN loss:
  * NaN - max, or infinity - infinity, is in the sum. losses (FS_BLOCK_ROWS,) may be NULL. */
-static void block_loss(block *b, int residuals_too, float *losses, fs_sums *sums) {
+static void block_loss(block *b, int residuals_too, int entropy, float *losses, fs_sums *sums) {
     pad_columns(b);
     for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
         float z_target[FS_LANES];
         gather_target_logits(b, r, z_target);
         vi argmax;
         const vf max = row_max(b, r, &argmax);
-        const vf sum = residuals_too ? softmax_columns(b, r, max, v_set(1.0f), KEPT)
-                                     : sum_of_exp(b, r, max, NOT_KEPT);
+        vf sum, product;
+        if (entropy) {
+            sum = softmax_columns(b, r, max, v_set(1.0f), KEPT, &product);
+            add_entropies(b, r, v_set(1.0f), sum, product, sums);
+        } else {
+            sum = residuals_too ? softmax_columns(b, r, max, v_set(1.0f), KEPT, NULL)
+                                : sum_of_exp(b, r, max, NOT_KEPT, NULL);
+        }
         add_losses(b, r, (max - v_load(z_target)) + v_log(sum), argmax, losses ? losses + r : NULL,
                    sums);
     }

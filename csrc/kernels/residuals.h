@@ -28,11 +28,12 @@ static void share_logits(const fs_problem *problem, const fs_workspaces *workspa
 /* Logits of the rows from `begin` on -> losses, and residuals if they are asked for. */
 static void compute_loss(block *b, const fs_problem *problem, ptrdiff_t begin, int residuals_too,
                          float *losses, fs_sums *sums) {
+    const int entropy = residuals_too && problem->entropy;
     if (problem->loss->plain) {
-        block_loss(b, residuals_too, losses, sums);
+        block_loss(b, residuals_too, entropy, losses, sums);
     } else {
         weigh_rows(b, problem, begin, sums);
-        weighted_loss(b, problem->loss, residuals_too, losses, sums);
+        weighted_loss(b, problem->loss, residuals_too, entropy, losses, sums);
     }
     if (residuals_too) finish_residuals(b, problem->rows->scale, problem->grad_scale);
 }

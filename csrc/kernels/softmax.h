@@ -37,22 +37,28 @@ FS_INLINE void add_compensated(vf *sum, vf *error, vf term) {
 }
 
 /* sum over classes of exp(z - max), for FS_LANES rows from column r on; each term is kept in z's
- * place where `kept` says so, a constant: TO_READ with subnormals. */
+ * place where `kept` says so, a constant: TO_READ with subnormals. Where `product` is not NULL, a
+ * constant too, it becomes the sum of exp(z - max) * (z - max). A class whose exponential is 0 has no
+ * part in it, be its logit -infinity. */
 enum { NOT_KEPT, KEPT, TO_READ };
-FS_INLINE vf sum_of_exp(block *b, ptrdiff_t r, vf max, const int kept) {
-    vf sum = {0}, error = {0};
+FS_INLINE vf sum_of_exp(block *b, ptrdiff_t r, vf max, const int kept, vf *product) {
+    vf sum = {0}, error = {0}, products = {0}, products_error = {0};
     for (ptrdiff_t k = 0; k < b->n_classes; k++) {
         float *zk = b->z + k * FS_BLOCK_ROWS + r;
         const vf x = v_load(zk) - max, e = kept == TO_READ ? v_exp_gradual(x) : v_exp(x);
         if (kept != NOT_KEPT) v_store(zk, e);
         add_compensated(&sum, &error, e);
+        if (product)
+            add_compensated(&products, &products_error, v_select(e != 0.0f, e * x, (vf){0}));
     }
+    if (product) *product = products;
     return sum;
 }
 
 /* z becomes factor * softmax(z) in FS_LANES columns from r on; returns the sum of exponentials. */
-FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max, vf factor, const int kept) {
-    const vf sum = sum_of_exp(b, r, max, kept);
+FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max, vf factor, const int kept,
+                             vf *product) {
+    const vf sum = sum_of_exp(b, r, max, kept, product);
     const vf inverse = factor / sum;
     for (ptrdiff_t k = 0; k < b->n_classes; k++) {
         float *zk = b->z + k * FS_BLOCK_ROWS + r;
@@ -74,10 +80,10 @@ static void softmax(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff
             vi argmax;
             const vf max = row_max(b, i, &argmax);
             if (!log) {
-                softmax_columns(b, i, max, v_set(1.0f), TO_READ);
+                softmax_columns(b, i, max, v_set(1.0f), TO_READ, NULL);
                 continue;
             }
-            const vf log_sum = v_log(sum_of_exp(b, i, max, NOT_KEPT));
+            const vf log_sum = v_log(sum_of_exp(b, i, max, NOT_KEPT, NULL));
             for (ptrdiff_t k = 0; k < n_classes; k++) {
                 float *zk = b->z + k * FS_BLOCK_ROWS + i;
                 v_store(zk, (v_load(zk) - max) - log_sum);

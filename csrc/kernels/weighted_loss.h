@@ -101,7 +101,7 @@ static void replace_ignored(block *b) {
 }
 
 /* As block_loss, of rows that have been weighed. spread: whether all classes have a part. */
-static void weighted_loss(block *b, const fs_loss *c, int residuals_too, float *losses,
+static void weighted_loss(block *b, const fs_loss *c, int residuals_too, int entropy, float *losses,
                           fs_sums *sums) {
     const int spread = c->probabilities || c->label_smoothing != 0.0f;
     pad_columns(b);
@@ -127,8 +127,14 @@ static void weighted_loss(block *b, const fs_loss *c, int residuals_too, float *
             zero_ignored(b, r, counts);
             max = v_select(counts, max, (vf){0});
         }
-        const vf sum = residuals_too ? softmax_columns(b, r, max, total + own, KEPT)
-                                     : sum_of_exp(b, r, max, NOT_KEPT);
+        vf sum, product;
+        if (entropy) {
+            sum = softmax_columns(b, r, max, total + own, KEPT, &product);
+            add_entropies(b, r, total + own, sum, product, sums);
+        } else {
+            sum = residuals_too ? softmax_columns(b, r, max, total + own, KEPT, NULL)
+                                : sum_of_exp(b, r, max, NOT_KEPT, NULL);
+        }
         const vf log_sum = v_log(sum);
         const vf loss = times_coefficient(own, (max - v_load(z_target)) + log_sum) +
                         (below + times_coefficient(total, log_sum));

@@ -59,6 +59,7 @@ cdef extern from "fastsoftmax.h" nogil:
         bint first_step
     ctypedef struct fs_sums:
         double loss
+        double entropy
         double total_weight
         int64_t correct
         int64_t counted
@@ -87,8 +88,14 @@ cdef extern from "fastsoftmax.h" nogil:
                        Py_ssize_t batch_size, int num_threads, fs_interrupted interrupted,
                        fs_sums *sums)
     int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
-                         const fs_params *params, int num_threads, const fs_gradients *gradients,
-                         fs_sums *sums)
+                         const fs_params *params, int num_threads, bint entropy,
+                         const fs_gradients *gradients, fs_sums *sums)
+    Py_ssize_t fs_n_chunks(Py_ssize_t n_rows)
+    Py_ssize_t fs_chunk_rows(Py_ssize_t n_rows)
+    int fs_chunk_partials(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
+                          const fs_params *params, int num_threads, float *grad_weight,
+                          float *grad_bias, fs_sums *sums)
+    bint fs_is_by_tiles(const fs_kernels *kernels, fs_shape shape, Py_ssize_t n_rows)
     void fs_sgd_update(const fs_kernels *kernels, const fs_params *params,
                        const float *grad_weight, const float *grad_bias, double total_weight,
                        const fs_step_settings *settings)
@@ -257,7 +264,7 @@ def loss_and_grad(rows, loss, params, int num_threads, *, float grad_scale=1.0, 
     gradients.input = <float *> to_write(grad_input)
     gradients.scale = grad_scale
     with nogil:
-        status = fs_loss_and_grad(kernels, &r, &l, &p, num_threads, &gradients, &sums)
+        status = fs_loss_and_grad(kernels, &r, &l, &p, num_threads, False, &gradients, &sums)
     check(status)
     return sums_of(&sums), grad_weight, grad_bias, 0.0
 

@@ -59,6 +59,7 @@ static uint64_t hash_floats(uint64_t h, const float *array, ptrdiff_t n) {
 
 static uint64_t hash_sums(uint64_t h, const fs_sums *s) {
     h = hash(hash(h, &s->loss, sizeof s->loss), &s->total_weight, sizeof s->total_weight);
+    h = hash(h, &s->entropy, sizeof s->entropy);
     return hash(hash(h, &s->correct, sizeof s->correct), &s->counted, sizeof s->counted);
 }
 
@@ -69,13 +70,17 @@ static void check(int status) {
 static int not_interrupted(void) { return 0; }
 
 /* Of all that the entry points give for this shape: two epochs in a random order with momentum; loss
- * and gradients; losses; logits; softmax. */
+ * and gradients, with the entropy; partial gradients of chunks; losses; logits; softmax. */
 static uint64_t work(const shape *s, int num_threads) {
     const ptrdiff_t n = s->n_rows, d = s->n_features, k = s->n_classes;
     float *x = new_floats(n * d, 1), *weight = new_floats(k * d, 2), *bias = new_floats(k, 3);
     float *velocity_weight = new_floats(k * d, 4), *velocity_bias = new_floats(k, 5);
     float *grad_weight = new_floats(k * d, 6), *grad_bias = new_floats(k, 7);
     float *grad_input = new_floats(n * d, 8), *losses = new_floats(n, 9);
+    const ptrdiff_t n_chunks = fs_n_chunks(n);
+    float *partial_weight = new_floats(n_chunks * k * d, 13);
+    float *partial_bias = new_floats(n_chunks * k, 14);
+    fs_sums *chunk_sums = new_array(n_chunks, sizeof *chunk_sums);
     float *logits = new_floats(n * k, 10), *softmax = new_floats(n * k, 11);
     int32_t *target = new_array(n, sizeof *target);
     int64_t *order = new_array(n, sizeof *order);
@@ -101,8 +106,11 @@ static uint64_t work(const shape *s, int num_threads) {
         h = hash_sums(h, &sums);
     }
     rows.order = NULL;
-    check(fs_loss_and_grad(kernels, &rows, &loss, &params, num_threads, &gradients, &sums));
+    check(fs_loss_and_grad(kernels, &rows, &loss, &params, num_threads, 1, &gradients, &sums));
     h = hash_sums(h, &sums);
+    check(fs_chunk_partials(kernels, &rows, &loss, &params, num_threads, partial_weight,
+                            partial_bias, chunk_sums));
+    for (ptrdiff_t i = 0; i < n_chunks; i++) h = hash_sums(h, &chunk_sums[i]);
     check(fs_evaluate(kernels, &rows, &loss, &params, num_threads, losses, &sums));
     h = hash_sums(h, &sums);
     check(fs_predict_logits(kernels, &rows, &params, num_threads, logits));
@@ -119,6 +127,8 @@ static uint64_t work(const shape *s, int num_threads) {
         {grad_weight, k * d},
         {grad_bias, k},
         {grad_input, n * d},
+        {partial_weight, n_chunks * k * d},
+        {partial_bias, n_chunks * k},
         {losses, n},
         {logits, n * k},
         {softmax, n * k},
@@ -128,6 +138,7 @@ static uint64_t work(const shape *s, int num_threads) {
         h = hash_floats(h, all[i].array, all[i].n);
         free(all[i].array);
     }
+    free(chunk_sums);
     free(target);
     free(order);
     return h;
