@@ -7,7 +7,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {
-    "python": ["fastsoftmax/backends/numpy.py", "fastsoftmax/backends/numba/kernels.py"],
+    "python": [
+        "fastsoftmax/backends/numpy.py",
+        *(
+            f"fastsoftmax/backends/numba/kernels/{name}.py"
+            for name in ("gradient", "logits", "loss", "update")
+        ),
+    ],
     "c": [f"csrc/kernels/{name}.h" for name in ("logits_rows", "softmax", "gradient", "update")],
 }
 

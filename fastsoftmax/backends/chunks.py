@@ -1,7 +1,8 @@
 """How a batch is cut into chunks of rows: by the batch alone, never by the threads.
 
-The rule of csrc/driver/chunks.h and of the Numba kernels. Each chunk has sums and a partial
-gradient of its own, and these are added as a balanced binary tree over the chunk index.
+The rule of csrc/driver/chunks.h. Each chunk has sums and a partial gradient of its own, and these
+are added as a balanced binary tree over the chunk index. Numba compiles both functions as they
+are: hence neither calls the other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ LEAST_CHUNKS = 4  # of a small batch
 MAX_CHUNKS = 64
 
 
+def most_chunks(n_rows: int) -> int:
+    """The most chunks that a batch of at most n_rows can have."""
+    return min(max(LEAST_CHUNKS, -(-n_rows // BLOCK_ROWS)), MAX_CHUNKS)
+
+
 def chunks_of(n_rows: int) -> tuple[int, int]:
     """How many chunks n_rows are cut into, and their rows; the last has what is left.
 
@@ -20,17 +26,8 @@ def chunks_of(n_rows: int) -> tuple[int, int]:
     >>> chunks_of(60_000)
     (63, 960)
     """
-    most = min(max(LEAST_CHUNKS, _divide_up(n_rows, BLOCK_ROWS)), MAX_CHUNKS)
-    rows = _round_up(_divide_up(n_rows, most), 4)
-    if rows > BLOCK_ROWS:
-        rows = _round_up(rows, BLOCK_ROWS)
-    rows = max(CHUNK_ROWS, rows)
-    return _divide_up(n_rows, rows), rows
-
-
-def _divide_up(a: int, b: int) -> int:
-    return -(-a // b)
-
-
-def _round_up(a: int, b: int) -> int:
-    return _divide_up(a, b) * b
+    most = min(max(LEAST_CHUNKS, -(-n_rows // BLOCK_ROWS)), MAX_CHUNKS)
+    rows = -(-n_rows // most)
+    unit = BLOCK_ROWS if rows > BLOCK_ROWS else 4  # kernels take 4 rows at a time
+    rows = max(CHUNK_ROWS, -(-rows // unit) * unit)
+    return -(-n_rows // rows), rows

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fastsoftmax.optim import SGDSettings
+from fastsoftmax.problem import Params
 from helpers.backends import COMPILE_THE_SMALLEST
 
 if "numba" not in os.environ.get("FASTSOFTMAX_EXPECT_BACKENDS", "").split(","):
@@ -16,20 +17,22 @@ if "numba" not in os.environ.get("FASTSOFTMAX_EXPECT_BACKENDS", "").split(","):
 import numba
 from numba.core import caching
 
-from fastsoftmax.backends import numba as _numba
 from fastsoftmax.backends.numba import cache as _numba_cache
+from fastsoftmax.backends.numba.compile import dispatcher_of, entry_point_of
+from fastsoftmax.backends.numba.drivers.sgd import sgd
 
-INDEX, CODE = "kernels.update-*.nbi", "kernels.update-*.1.nbc"
+INDEX, CODE = "sgd.*.driver-*.nbi", "sgd.*.driver-*.1.nbc"
 MISS = "compiling the Numba kernels, as their cache cannot be used: "
 
 
 def compile_the_smallest():
     """Whether it came from the cache; it runs."""
-    update = _numba._compiled_update.__wrapped__()
-    w, g, v = np.ones((3, 6), np.float32)
-    update(w, g, v[:0], 1.0, 0.0, _numba._settings(SGDSettings(lr=0.25)), False)
-    assert w.tolist() == [0.75] * 6
-    return sum(update.stats.cache_hits.values()) == 1
+    driver = dispatcher_of(sgd, "float32", parallel=False)
+    w, b, g = np.ones((2, 3), np.float32), np.ones(2, np.float32), np.ones((2, 3), np.float32)
+    params = Params(w, b, np.empty((0, 0), np.float32), np.empty(0, np.float32))
+    entry_point_of(driver)(params, g, g[:, 0].copy(), 1.0, SGDSettings(lr=0.25).of_step(False), 1)
+    assert w.tolist() == [[0.75] * 3] * 2 and b.tolist() == [0.75] * 2
+    return sum(driver.stats.cache_hits.values()) == 1
 
 
 @pytest.fixture

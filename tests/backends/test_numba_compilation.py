@@ -15,21 +15,19 @@ if "numba" not in os.environ.get("FASTSOFTMAX_EXPECT_BACKENDS", "").split(","):
 
 from numba.core.compiler_lock import global_compiler_lock
 
-from fastsoftmax.backends import numba as _numba
-from fastsoftmax.backends.numba import kernels as _numba_kernels
+from fastsoftmax.backends.numba import compile
+from fastsoftmax.backends.numba.drivers.by_rows import by_rows
+from fastsoftmax.backends.numba.drivers.by_tiles import by_tiles
+from fastsoftmax.backends.numba.drivers.forward import score, softmax
+from fastsoftmax.backends.numba.drivers.sgd import sgd
 from fastsoftmax.forks import import_lock
 
 
 def test_arguments_of_the_drivers_are_those_compiled_for():
-    for driver in (
-        _numba_kernels.train_by_rows,
-        _numba_kernels.train_by_tiles,
-        _numba_kernels.score,
-        _numba_kernels.softmax,
-    ):
-        assert len(inspect.signature(driver(range)).parameters) == len(
-            _numba._signature(driver, "float32")
-        )
+    for driver in (by_rows, by_tiles, score, softmax, sgd):
+        given = (range, True) if driver is by_rows else (range,)
+        names = inspect.signature(driver(*given)).parameters
+        assert len(names) == len(compile.signature(driver, "float32"))
 
 
 NOTICE = "fastsoftmax: compiling the Numba kernels, once"
@@ -71,9 +69,9 @@ FORK = """
 import os, signal, sys, threading, time
 import numpy as np
 import fastsoftmax as fs
+from fastsoftmax import get_backend
 
 def update():
-    _numba = fs.get_backend("numba")
     w, b = np.ones((2, 3), np.float32), np.ones(2, np.float32)
     get_backend("numba").sgd_update(w, b, w.copy(), b.copy(), 1, fs.optim.SGDSettings(lr=0.25))
     assert w[0, 0] == 0.75
@@ -108,7 +106,7 @@ class Begun(event.Listener):
         pass
 
 event.register("numba:compile", Begun())
-_numba = fs.get_backend("numba")
+fs.get_backend("numba")
 thread = threading.Thread(target=lambda: get_backend("numba").softmax(np.ones((2, 3), np.float32)))
 thread.start()
 begun.wait()
@@ -172,7 +170,7 @@ def test_compilation_needs_no_standard_error(monkeypatch):
     closed = open(os.devnull)
     closed.close()
     for stream in (None, object(), closed):
-        monkeypatch.setattr(_numba._Notice, "said", False)
+        monkeypatch.setattr(compile.Notice, "said", False)
         monkeypatch.setattr(sys, "stderr", stream)
-        _numba._Notice().on_start(None)
-        assert _numba._Notice.said
+        compile.Notice().on_start(None)
+        assert compile.Notice.said

@@ -26,7 +26,7 @@ from fastsoftmax.backends.numba import team as _numba_team
 def test_an_epoch_is_some_calls_between_which_ctrl_c_is_heard(monkeypatch, in_order):
     problem = make_problem(200, 9, 4)
     order = None if in_order else np.random.default_rng(0).permutation(200)
-    run, sgd, calls = _numba._run, SGDSettings(lr=0.1, momentum=0.9), []
+    run, sgd, calls = _numba.run, SGDSettings(lr=0.1, momentum=0.9), []
 
     def trained(rows):
         weight, bias = problem.parameters()
@@ -56,13 +56,13 @@ def test_an_epoch_is_some_calls_between_which_ctrl_c_is_heard(monkeypatch, in_or
 
     whole, two_calls = trained(200), trained(96)
     monkeypatch.setattr(_numba, "_CALL", 3 * 16 * 36 + 1)  # three steps
-    monkeypatch.setattr(_numba, "_run", counted)
+    monkeypatch.setattr(_numba, "run", counted)
     in_parts = trained(200)
     assert len(calls) == 5 and in_parts[1:] == whole[1:]
     assert in_parts[0].correct == whole[0].correct
     assert in_parts[0].loss == pytest.approx(whole[0].loss, rel=1e-12)
     calls.clear()
-    monkeypatch.setattr(_numba, "_run", interrupted)
+    monkeypatch.setattr(_numba, "run", interrupted)
     assert trained(200) == (None, *two_calls[1:])
 
 

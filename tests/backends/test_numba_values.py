@@ -1,6 +1,8 @@
 """The Numba backend's exp, its fast-math, and its kernels run as plain Python."""
 
+import importlib
 import os
+import pkgutil
 
 import numpy as np
 import pytest
@@ -14,8 +16,8 @@ if "numba" not in os.environ.get("FASTSOFTMAX_EXPECT_BACKENDS", "").split(","):
 
 import numba
 
-from fastsoftmax.backends import numba as _numba
-from fastsoftmax.backends.numba import kernels as _numba_kernels
+from fastsoftmax.backends.numba import drivers, kernels
+from fastsoftmax.backends.numba.kernels.exp import exp
 
 _numpy = get_backend("numpy")
 
@@ -26,7 +28,7 @@ LOWEST = np.float32(-87.33654)
 def _exp(x):
     out = np.empty_like(x)
     for i in range(x.shape[0]):
-        out[i] = _numba_kernels.exp(x[i])
+        out[i] = exp(x[i])
     return out
 
 
@@ -50,7 +52,9 @@ def test_fast_math_keeps_nan_and_infinity():
     """No kernel may assume that there are none, or that the sign of 0 does not matter."""
     flags = [
         member.targetoptions.get("fastmath", False)
-        for member in vars(_numba_kernels).values()
+        for package in (drivers, kernels)
+        for _, name, _ in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+        for member in vars(importlib.import_module(name)).values()
         if isinstance(member, numba.core.registry.CPUDispatcher)
     ]
     assert len(flags) > 10 and any(flags)
@@ -60,7 +64,6 @@ def test_fast_math_keeps_nan_and_infinity():
 
 PLAIN_PYTHON = """
 import numpy as np
-from fastsoftmax.backends import numba as _numba
 from fastsoftmax.backends import get_backend
 from fastsoftmax.settings import CrossEntropy
 from fastsoftmax.optim import SGDSettings, Velocity
@@ -116,7 +119,8 @@ for n, d, k in ((5, 7, 3), (19, 3, 6), (2, 1025, 2)):
                 backend.softmax(logits), backend.log_softmax(logits)])
         for ours, truth in zip(*results, strict=True):
             close(ours, truth)
-assert not hasattr(_numba.kernels.residuals, "py_func")
+from fastsoftmax.backends.numba.kernels.loss import residuals
+assert not hasattr(residuals, "py_func")
 print("done")
 """
 
@@ -136,13 +140,14 @@ def test_kernels_are_python(run_python):
 def test_sgd_update_takes_the_settings_as_they_are():
     """Each setting reaches the field of its name."""
     sgd = SGDSettings(0.5, momentum=0.25, dampening=0.125, weight_decay=2.0, decay_bias=False)
-    assert _numba._settings(sgd)._asdict() == {
+    assert sgd.of_step(True)._asdict() == {
         "lr": 0.5,
         "momentum": 0.25,
         "dampening": 0.125,
         "nesterov": False,
         "weight_decay": 2.0,
         "bias_weight_decay": 0.0,
+        "first_step": True,
     }
 
 

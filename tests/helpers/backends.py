@@ -76,7 +76,7 @@ def users(*parameters, but=()):
 # the smallest kernel of the Numba backend
 COMPILE_THE_SMALLEST = """
 import numpy as np
-from fastsoftmax.backends import numba as _numba
+from fastsoftmax.backends import get_backend
 from fastsoftmax.optim import SGDSettings
 w, b = np.ones((2, 3), np.float32), np.ones(2, np.float32)
 for _ in range(2):

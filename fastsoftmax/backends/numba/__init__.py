@@ -1,25 +1,27 @@
-"""The Numba backend: checked arrays, handed to the drivers of kernels.py without the GIL.
+"""The Numba backend: it hands the nouns to the drivers, which Numba compiles.
 
-A driver is compiled when it is first called, for the type of its rows, over prange or over range,
-and kept on disk. The first of them prints a line where stderr is a terminal.
+A driver is compiled for arguments of one type. So where a noun has None for an array, the driver
+takes an empty one.
 """
 
 from __future__ import annotations
 
-import functools
-import sys
 from collections.abc import Callable
-from typing import Any
 
-import numba
 import numpy as np
-from numba import config, types
-from numba.core import event
 
 from ...arrays import Array
 from ...problem import Loss, Params, Rows, StepSettings, Sums
-from ...terminal import has_terminal
-from . import cache, kernels, team
+from ..chunks import MAX_CHUNKS, chunks_of
+from .compile import Driver, run
+from .drivers.by_rows import by_rows
+from .drivers.by_tiles import by_tiles
+from .drivers.forward import score as _score
+from .drivers.forward import softmax as _softmax
+from .drivers.plan import is_by_tiles
+from .drivers.sgd import sgd as _sgd
+from .kernels.gradient import Gradients
+from .kernels.sums import ENTROPY, N_SUMS
 
 name = "numba"
 
@@ -27,155 +29,52 @@ FLOATS = (np.dtype(np.float32),)
 
 _CALL = 1 << 30  # multiply-adds of the logits of one call that trains: some 0.05 s
 
-# In the place of a matrix or vector of float32 that there is not
-NO_MATRIX, NO_VECTOR = np.empty((0, 0), np.float32), np.empty(0, np.float32)
-NO_TARGET, NO_ORDER = np.empty(0, np.int32), np.empty(0, np.int64)
+_NO_TARGET, _NO_ORDER = np.empty(0, np.int32), np.empty(0, np.int64)
+_NO_VECTOR, _NO_MATRIX = np.empty(0, np.float32), np.empty((0, 0), np.float32)
+_NO_GRADIENTS = Gradients(np.empty((0, 0, 0), np.float32), _NO_MATRIX, _NO_MATRIX)
+_NO_LOSS = Loss(_NO_TARGET, _NO_MATRIX, _NO_VECTOR, _NO_VECTOR, 0.0, plain=True)
+_NO_UPDATE = StepSettings(0.0, 0.0, 0.0, False, 0.0, 0.0, False)
 
 
-# ---- compilation ----
+# ---- nouns, as the drivers take them ----
 
 
-def _array(dtype: Any, ndim: int, readonly: bool = False) -> Any:
-    """Contiguous, and at any address: one type, hence one code and the same bits."""
-    return types.Array(dtype, ndim, "C", readonly=readonly, aligned=False)
+def _rows(rows: Rows) -> Rows:
+    return rows._replace(order=_NO_ORDER) if rows.order is None else rows
 
 
-VECTOR, MATRIX = _array(types.float32, 1), _array(types.float32, 2)
-GIVEN_FLOATS, GIVEN_MATRIX = _array(types.float32, 1, True), _array(types.float32, 2, True)
-TARGET, ORDER = _array(types.int32, 1, True), _array(types.int64, 1, True)
-TERMS = TARGET, GIVEN_MATRIX, GIVEN_FLOATS, GIVEN_FLOATS, types.float64, types.boolean
-SUMS = _array(types.float64, 1)
-SETTINGS = types.NamedTuple(
-    [types.float64, types.float64, types.float64, types.boolean, types.float64, types.float64],
-    kernels.Settings,
-)
-
-
-def _signature(driver: Callable[..., Any], row_type: str) -> tuple[Any, ...]:
-    x = _array(getattr(types, row_type), 2, True)
-    if driver is kernels.score:
-        return x, *TERMS, ORDER, types.float32, MATRIX, VECTOR, MATRIX, VECTOR, types.int64
-    if driver is kernels.softmax:
-        return x, types.boolean, MATRIX, types.int64
-    return (
-        *(x, *TERMS, ORDER, types.float32, types.int64, MATRIX, VECTOR, MATRIX, VECTOR),
-        *(SETTINGS, types.boolean, MATRIX, VECTOR, MATRIX, SUMS, types.int64),
-    )
-
-
-# What else Numba would make parallel, and look for at length
-_PRANGE_ALONE = {
-    "comprehension": False,
-    "inplace_binop": False,
-    "numpy": False,
-    "prange": True,
-    "reduction": False,
-    "setitem": False,
-    "stencil": False,
-}
-
-
-class _Notice(event.Listener):  # type: ignore[misc]
-    """Says once on a terminal why nothing seems to happen."""
-
-    said = False
-
-    def on_start(self, event: Any) -> None:
-        if not _Notice.said and has_terminal():
-            print("fastsoftmax: compiling the Numba kernels, once", file=sys.stderr, flush=True)
-        _Notice.said = True
-
-    def on_end(self, event: Any) -> None:
-        pass
-
-
-def _compile(
-    function: Callable[..., Any], signature: tuple[Any, ...], parallel: bool
-) -> Callable[..., Any]:
-    dispatcher = numba.njit(parallel=_PRANGE_ALONE if parallel else False, nogil=True)(function)
-    if not config.DISABLE_JIT:
-        cache.keep(dispatcher, function)
-        with event.install_listener("numba:compile", _Notice()):
-            dispatcher.compile(signature)
-        dispatcher.disable_compile()
-    compiled: Callable[..., Any] = dispatcher
-    return compiled
-
-
-@functools.cache
-def _compiled(driver: Callable[..., Any], row_type: str, parallel: bool) -> Callable[..., Any]:
-    loop = numba.prange if parallel else range
-    if driver is kernels.train_by_rows:
-        return _compile(
-            driver(loop, row_type == "float32"), _signature(driver, row_type), parallel
-        )
-    return _compile(driver(loop), _signature(driver, row_type), parallel)
-
-
-@functools.cache
-def _compiled_update() -> Callable[..., Any]:
-    parameters = VECTOR, GIVEN_FLOATS, VECTOR
-    arguments = (*parameters, types.float64, types.float64, SETTINGS, types.boolean)
-    function = getattr(kernels.update, "py_func", kernels.update)  # with the JIT disabled, itself
-    return _compile(function, arguments, parallel=False)
-
-
-def _run(driver: Callable[..., Any], threads: int, x: Array, *arguments: Any) -> Any:
-    with team.threads(threads) as n_tasks:
-        return _compiled(driver, x.dtype.name, n_tasks > 1)(x, *arguments, n_tasks)
-
-
-def _terms(terms: Loss) -> tuple[Any, ...]:
-    """What a driver takes of them."""
-    target, probabilities, class_weight, sample_weight, label_smoothing, plain, _ = terms
-    return (
-        NO_TARGET if target is None else target,
-        NO_MATRIX if probabilities is None else probabilities,
-        NO_VECTOR if class_weight is None else class_weight,
-        NO_VECTOR if sample_weight is None else sample_weight,
-        label_smoothing,
+def _loss(loss: Loss) -> Loss:
+    target, probabilities, class_weight, sample_weight, smoothing, plain, exponent = loss
+    return Loss(
+        _NO_TARGET if target is None else target,
+        _NO_MATRIX if probabilities is None else probabilities,
+        _NO_VECTOR if class_weight is None else class_weight,
+        _NO_VECTOR if sample_weight is None else sample_weight,
+        smoothing,
         plain,
+        exponent,
     )
 
 
-class _OnlyRead:
-    """An array that no driver writes to where it is given as one of its parameters, be it of the
-    type of those that are updated: a kernel is compiled for one type, and nothing is copied."""
-
-    def __init__(self, array: Array) -> None:
-        self.array = array
-        self.__array_interface__ = {
-            **array.__array_interface__,
-            "data": (array.ctypes.data, False),
-        }
+def _params(params: Params) -> Params:
+    if params.velocity_weight is None:
+        return Params(params.weight, params.bias, _NO_MATRIX, _NO_VECTOR)
+    return params
 
 
-def _only_read(*arrays: Array) -> tuple[Array, ...]:
-    return tuple(np.asarray(_OnlyRead(array)) for array in arrays)
+def _new_sums() -> tuple[Array, Array]:
+    """Space for the sums of each chunk; the sums of all steps, and the number of steps."""
+    return np.empty((MAX_CHUNKS, N_SUMS)), np.zeros(N_SUMS + 1)
 
 
 def _sums(sums: Array) -> Sums:
-    loss, correct, weight, counted = sums[:4].tolist()
-    return Sums(loss, int(correct), weight, int(counted))
+    loss, correct, total_weight, counted = sums[:4].tolist()
+    return Sums(loss, int(correct), total_weight, int(counted))
 
 
-def _train_driver(weight: Array) -> Callable[..., Any]:
-    large = kernels.by_tiles(*weight.shape)
-    return kernels.train_by_tiles if large else kernels.train_by_rows
-
-
-def _settings(settings: StepSettings) -> kernels.Settings:
-    return kernels.Settings(
-        settings.lr,
-        settings.momentum,
-        settings.dampening,
-        settings.nesterov,
-        settings.weight_decay,
-        settings.bias_weight_decay,
-    )
-
-
-_NO_UPDATE = kernels.Settings(0.0, 0.0, 0.0, False, 0.0, 0.0)
+def _driver_of_steps(params: Params) -> Callable[..., Driver]:
+    n_classes, n_features = params.weight.shape
+    return by_tiles if is_by_tiles(n_features, n_classes) else by_rows
 
 
 # ---- the functions of Kernels ----
@@ -191,19 +90,49 @@ def loss_and_grad(
     grad_input: Array | None = None,
     entropy: bool = False,
 ) -> tuple[Sums, Array, Array, float]:
-    weight, bias, *_ = params
-    grad_weight, grad_bias = np.empty_like(weight), np.empty_like(bias)
-    into = NO_MATRIX if grad_input is None else grad_input
-    sums = np.zeros(5)
-    _run(
-        *(_train_driver(weight), num_threads, rows.x, *_terms(loss), NO_ORDER, rows.scale),
-        *(rows.n_rows, *_only_read(weight, bias), NO_MATRIX, NO_VECTOR, _NO_UPDATE, False),
-        *(grad_weight, grad_bias, into, sums),
-    )
+    gradients = _new_gradients(1, params, grad_input)
+    driver = _driver_of_steps(params)
+    _, sums = _run_one_batch(driver, rows, loss, params, gradients, entropy, num_threads)
     if grad_scale != 1:
-        for gradient in (grad_weight, grad_bias, into):
+        for gradient in gradients:
             gradient *= np.float32(grad_scale)
-    return _sums(sums), grad_weight, grad_bias, 0.0
+    return _sums(sums), gradients.weight[0], gradients.bias[0], float(sums[ENTROPY])
+
+
+def chunk_partials(
+    rows: Rows, loss: Loss, params: Params, num_threads: int
+) -> tuple[list[Sums], Array, Array]:
+    n_chunks, _ = chunks_of(rows.n_rows)
+    gradients = _new_gradients(n_chunks, params, None)
+    chunk_sums, _ = _run_one_batch(by_rows, rows, loss, params, gradients, False, num_threads)
+    return [_sums(sums) for sums in chunk_sums[:n_chunks]], gradients.weight, gradients.bias
+
+
+def _new_gradients(n: int, params: Params, grad_input: Array | None) -> Gradients:
+    return Gradients(
+        np.empty((n, *params.weight.shape), np.float32),
+        np.empty((n, *params.bias.shape), np.float32),
+        _NO_MATRIX if grad_input is None else grad_input,
+    )
+
+
+def _run_one_batch(
+    driver: Callable[..., Driver],
+    rows: Rows,
+    loss: Loss,
+    params: Params,
+    gradients: Gradients,
+    entropy: bool,
+    num_threads: int,
+) -> tuple[Array, Array]:
+    """The sums of each chunk of the rows, and of all."""
+    chunk_sums, sums = _new_sums()
+    nouns = _rows(rows), _loss(loss), _params(params), _NO_UPDATE
+    run(
+        *(driver, num_threads, rows.x.dtype.name, *nouns, rows.n_rows, gradients),
+        *(chunk_sums, sums, entropy),
+    )
+    return chunk_sums, sums
 
 
 def sgd_update(
@@ -213,18 +142,7 @@ def sgd_update(
     total_weight: float,
     settings: StepSettings,
 ) -> None:
-    weight, bias, v_weight, v_bias = params
-    no_velocity = v_weight is None or v_bias is None
-    for w, g, v, decay in (
-        (weight, grad_weight, v_weight, settings.weight_decay),
-        (bias, grad_bias, v_bias, settings.bias_weight_decay),
-    ):
-        velocity = NO_VECTOR if no_velocity or v is None else v.reshape(-1)
-        first_step = settings.first_step and not no_velocity
-        _compiled_update()(
-            *(w.reshape(-1), g.reshape(-1), velocity, total_weight, decay),
-            *(_settings(settings), first_step),
-        )
+    run(_sgd, 1, "float32", _params(params), grad_weight, grad_bias, total_weight, settings)
 
 
 def train(
@@ -235,60 +153,53 @@ def train(
     batch_size: int,
     num_threads: int,
 ) -> tuple[Sums, BaseException | None]:
-    weight, bias, v_weight, v_bias = params
-    v_weight = NO_MATRIX if v_weight is None else v_weight
-    v_bias = NO_VECTOR if v_bias is None else v_bias
-    first_step = settings.first_step and len(v_bias) > 0
-    # Some steps a call: within one, Ctrl-C is not heard.
-    rows_a_call = batch_size * max(1, _CALL // (batch_size * weight.size))
-    sums = np.zeros(5)  # and the number of steps
+    driver, (chunk_sums, sums) = _driver_of_steps(params), _new_sums()
+    # Some steps a call: within one, Ctrl-C is not heard
+    rows_a_call = batch_size * max(1, _CALL // (batch_size * params.weight.size))
     try:
         for begin in range(0, rows.n_rows, rows_a_call):
-            part = slice(begin, begin + rows_a_call)
-            if rows.order is None:
-                of_call = rows.x[part], *_terms(loss.take(part)), NO_ORDER
-            else:
-                of_call = rows.x, *_terms(loss), rows.order[part]
-            _run(
-                *(_train_driver(weight), num_threads, *of_call, rows.scale, batch_size),
-                *(weight, bias, v_weight, v_bias, _settings(settings)),
-                *(first_step and begin == 0, NO_MATRIX, NO_VECTOR, NO_MATRIX, sums),
+            end = begin + rows_a_call
+            its_loss = loss.take(slice(begin, end)) if rows.order is None else loss
+            nouns = _rows(rows.between(begin, end)), _loss(its_loss), _params(params), settings
+            run(
+                *(driver, num_threads, rows.x.dtype.name, *nouns, batch_size, _NO_GRADIENTS),
+                *(chunk_sums, sums, False),
             )
+            settings = settings._replace(first_step=False)
     except BaseException as error:
-        if sums[4] == 0:
+        n_steps = sums[N_SUMS]
+        if n_steps == 0:
             raise
         return _sums(sums), error
     return _sums(sums), None
 
 
 def evaluate(
-    rows: Rows,
-    loss: Loss,
-    params: Params,
-    num_threads: int,
-    losses: Array | None = None,
+    rows: Rows, loss: Loss, params: Params, num_threads: int, losses: Array | None = None
 ) -> Sums:
-    weight, bias, *_ = params
-    result = _run(
-        *(kernels.score, num_threads, rows.x, *_terms(loss), NO_ORDER, rows.scale),
-        *(*_only_read(weight, bias), NO_MATRIX, NO_VECTOR if losses is None else losses),
-    )
-    return _sums(result)
+    chunk_sums, sums = _new_sums()
+    if rows.n_rows:
+        nouns = _rows(rows), _loss(loss), _params(params)
+        losses = _NO_VECTOR if losses is None else losses
+        run(
+            *(_score, num_threads, rows.x.dtype.name, *nouns, _NO_MATRIX, losses),
+            *(chunk_sums, sums, False),
+        )
+    return _sums(sums)
 
 
 def predict_logits(rows: Rows, params: Params, num_threads: int) -> Array:
-    weight, bias, *_ = params
-    logits = np.empty((len(rows.x), len(bias)), np.float32)
-    if len(logits):
-        nothing = Loss(None, None, None, None, 0.0, plain=True)
-        _run(
-            *(kernels.score, num_threads, rows.x, *_terms(nothing), NO_ORDER, rows.scale),
-            *(*_only_read(weight, bias), logits, NO_VECTOR),
+    logits = np.empty((rows.n_rows, len(params.bias)), np.float32)
+    if rows.n_rows:
+        nouns = _rows(rows), _NO_LOSS, _params(params)
+        run(
+            *(_score, num_threads, rows.x.dtype.name, *nouns, logits, _NO_VECTOR),
+            *(*_new_sums(), False),
         )
     return logits
 
 
 def softmax(logits: Array, log: bool, num_threads: int) -> Array:
     out = np.empty_like(logits)
-    _run(kernels.softmax, num_threads, logits, log, out)
+    run(_softmax, num_threads, "float32", logits, log, out)
     return out

@@ -3,6 +3,9 @@
 Numba's own cache raises an error where there is no folder to write to, where the disk is full, and
 where a file of it is damaged, until somebody deletes that. It links damaged machine code, and that
 may end the process. Here all of these are a miss, with one warning.
+
+Of the files that code was compiled from, Numba looks at one alone, that of the driver. Hence a
+digest of all of them is kept with the code. Where it differs, that is a miss, without a warning.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import pickle
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +25,32 @@ from numba.core import caching
 from numba.core.serialize import dumps
 
 from ...files import remove_remains
+from ...problem import Loss, Params, Rows, StepSettings
 
-_REMAINS = r"kernels\..+\.nb[ic]\.tmp\.[0-9a-f]{16}"  # of Numba, where it was killed
+# The files of drivers/ that Numba names what it keeps after; what it leaves where it is killed
+_DRIVERS = ("by_rows", "by_tiles", "forward", "sgd")
+_REMAINS = rf"({'|'.join(_DRIVERS)})\..+\.nb[ic]\.tmp\.[0-9a-f]{{16}}"
 _warned = False
+
+
+@cache
+def _sources() -> bytes:
+    """A digest of all that the code of a driver comes from."""
+    digest = hashlib.sha256()
+    parent = resources.files(__package__.rpartition(".")[0])
+    here = parent / "numba"
+    files = [parent / "chunks.py"]
+    for folder in (here, here / "drivers", here / "kernels"):
+        files += [file for file in folder.iterdir() if file.name.endswith(".py")]
+    for file in sorted(files, key=str):
+        digest.update(file.read_bytes())
+    for noun in (Rows, Loss, Params, StepSettings):
+        digest.update(repr(noun._fields).encode())
+    return digest.digest()
+
+
+class _Outdated(Exception):
+    """It was compiled from other files."""
 
 
 class _UserWide(caching.UserWideCacheLocator):  # type: ignore[misc]
@@ -34,20 +62,25 @@ class _UserWide(caching.UserWideCacheLocator):  # type: ignore[misc]
         super().ensure_cache_path()
 
 
+_Kept = tuple[bytes, bytes, bytes]  # digest of the sources, checksum of the code, the code
+
+
 class _Checked(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    """Keeps a checksum with the code."""
+    """Keeps a digest of the sources and a checksum with the code."""
 
     _locator_classes = tuple(
         _UserWide if locator is caching.UserWideCacheLocator else locator
         for locator in caching.CompileResultCacheImpl._locator_classes
     )
 
-    def reduce(self, compiled: Any) -> tuple[bytes, bytes]:
+    def reduce(self, compiled: Any) -> _Kept:
         content = dumps(super().reduce(compiled))
-        return hashlib.sha256(content).digest(), content
+        return _sources(), hashlib.sha256(content).digest(), content
 
-    def rebuild(self, target_context: Any, kept: tuple[bytes, bytes]) -> Any:
-        digest, content = kept
+    def rebuild(self, target_context: Any, kept: _Kept) -> Any:
+        sources, digest, content = kept
+        if sources != _sources():
+            raise _Outdated
         if hashlib.sha256(content).digest() != digest:
             raise ValueError("a file of it is damaged")
         return super().rebuild(target_context, pickle.loads(content))
@@ -61,6 +94,8 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
     def load_overload(self, signature: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(signature, target_context)
+        except _Outdated:
+            return None
         except Exception as error:
             _warn(error)
             with suppress(Exception):
