@@ -6,6 +6,7 @@ an older fastsoftmax, so it uses nothing but public names.
 
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -308,6 +309,11 @@ def seconds(count: int) -> float:
     result = seconds_of(_work, count)
     settle()
     return result
+
+
+def folder() -> str:
+    """Of the fastsoftmax that is timed."""
+    return str(Path(fs.__file__).parents[1])
 
 
 def names() -> list[str]:

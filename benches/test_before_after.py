@@ -1,11 +1,10 @@
 """Two builds by turns: every kind of call is timed, and a verdict is one of all pairs."""
 
-import sys
-
 import pytest
 
-from benches.before_after import CASES, measure, row_of
-from benches.harness.process import CallError, Process
+from benches.before_after import CASES
+from benches.harness.builds import compared, measure
+from benches.harness.process import Build, CallError, Process
 
 SMALL = [
     "epoch 700x20x3 uint8",
@@ -17,7 +16,7 @@ SMALL = [
 @pytest.mark.skipif("not config.getoption('benchmark_disable')", reason="times little")
 def test_measure() -> None:
     cases = [*SMALL, "step 32x20x3 backwards"]
-    times, failed = measure(sys.executable, sys.executable, cases, pairs=1, rounds=2)
+    times, failed = measure(Build(), Build(), cases, pairs=1, rounds=2)
     assert list(times) == SMALL
     assert all(len(rounds) == 2 for (rounds,) in times.values())
     assert "are no options" in failed["step 32x20x3 backwards"]
@@ -44,6 +43,6 @@ def test_every_call_is_timed() -> None:
 def test_verdict(ratios: list[float], verdict: str) -> None:
     # a round that was disturbed counts for nothing
     pairs = [[(1.0, ratio), (1.0, ratio), (1.0, 10.0)] for ratio in ratios]
-    row, found = row_of("a call", pairs)
-    assert found == row[-1] == verdict
-    assert row[3] == f"{sorted(ratios)[1]:.3f}"
+    cells, found = compared(pairs)
+    assert found == cells[-1] == verdict
+    assert cells[2] == f"{sorted(ratios)[1]:.3f}"

@@ -13,6 +13,7 @@ import tempfile
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,24 @@ ROOT = Path(__file__).parents[2]
 START = f"import sys; sys.path.append({str(ROOT)!r}); "
 START += "from benches.harness.process import main; main()"
 
+# The finder of an editable install would come before any path.
+NOT_EDITABLE = "import sys; sys.meta_path[:] = [finder for finder in sys.meta_path "
+NOT_EDITABLE += "if not type(finder).__name__.startswith('Mesonpy')]"
+
+
+@dataclass(frozen=True)
+class Build:
+    """A build of fastsoftmax: what a Python has installed, or what is in a folder of packages."""
+
+    python: str = sys.executable
+    packages: Path | None = None
+
+    def command(self) -> list[str]:
+        if self.packages is None:
+            return [self.python, "-c", START]
+        first = f"{NOT_EDITABLE}; sys.path.insert(0, {str(self.packages)!r})"
+        return [self.python, "-c", f"{first}; {START}"]
+
 
 class CallError(RuntimeError):
     """The function raised, or its process has ended. The message says how."""
@@ -33,12 +52,12 @@ class Process:
     """A child process, as a context. It ends with the context."""
 
     def __init__(
-        self, env: Mapping[str, str | None] | None = None, python: str = sys.executable
+        self, env: Mapping[str, str | None] | None = None, build: Build | None = None
     ) -> None:
         """`env` is added to the environment; what is None there is taken from it."""
         environment = {**os.environ, **(env or {})}
         self.process = subprocess.Popen(
-            [python, "-c", START],
+            (build or Build()).command(),
             cwd=tempfile.gettempdir(),
             env={name: value for name, value in environment.items() if value is not None},
             stdin=subprocess.PIPE,

@@ -12,14 +12,21 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT))
+
+from benches.harness.process import NOT_EDITABLE  # noqa: E402
+from benches.harness.source_copy import SourceCopy  # noqa: E402
+
 OUT = ROOT / "out" / "hunt"
 TESTS = ROOT / "tests"
+OPTIONS = ["--buildtype=debugoptimized", "--optimization=1", "-Db_lundef=false"]
+OPTIONS += ["-Db_sanitize=address,undefined"]
+
 # Of two processes, about as long as each other; NumPy's own backend is not what is looked at, and
 # the largest shape takes half of the time
 QUICK = (
@@ -71,8 +78,7 @@ CONTROLS = {
 }
 
 # PyTorch and Numba are slow there, and are not what is looked at
-RUN_PYTEST = """
-import sys
+RUN_PYTEST = f"""{NOT_EDITABLE}
 sys.modules.update(numba=None, torch=None)
 import pytest
 from fastsoftmax.backends import cython as _cython
@@ -81,39 +87,8 @@ sys.exit(pytest.main(sys.argv[2:]))
 """
 
 
-def run(*command: str | Path) -> None:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        command, env=os.environ | {"PATH": path}, capture_output=True, text=True, cwd=OUT
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}")
-
-
-def set_up() -> None:
-    OUT.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(OUT / "source", ignore_errors=True)
-    for name in ("csrc", "fastsoftmax"):
-        shutil.copytree(ROOT / name, OUT / "source" / name)
-    for path in ROOT.glob("[!.]*"):
-        if path.is_file():
-            shutil.copy2(path, OUT / "source")
-    (OUT / "python.ini").write_text(f"[binaries]\npython = '{sys.executable}'\n")
-    options = ["--buildtype=debugoptimized", "--optimization=1", "--python.install-env=prefix"]
-    options += ["-Db_sanitize=address,undefined", "-Db_lundef=false", "--wipe"]
-    if not (OUT / "build").is_dir():
-        options.remove("--wipe")
-    where = ["--native-file=python.ini", f"--prefix={OUT / 'installed'}"]
-    run("meson", "setup", *options, *where, OUT / "build", OUT / "source")
-
-
-def build() -> None:
-    run("meson", "compile", "-C", OUT / "build")
-    run("meson", "install", "-C", OUT / "build", "--quiet")
-
-
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    (package,) = (OUT / "installed").glob("lib*/python*/site-packages")
+def start(packages: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    """pytest, of what is installed in that folder."""
     libraries = [
         subprocess.check_output(["gcc", f"-print-file-name=lib{name}.so"], text=True).strip()
         for name in ("asan", "ubsan")
@@ -122,7 +97,7 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
         "LD_PRELOAD": " ".join(libraries),
         "ASAN_OPTIONS": "detect_leaks=0",  # CPython's own
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-        "PYTHONPATH": str(package),
+        "PYTHONPATH": str(packages),
         "OPENBLAS_NUM_THREADS": "1",
     }
     # reports are written to the file descriptor that --capture=fd would keep from us
@@ -138,26 +113,21 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def control(file: str, there: str, planted: str, report: str) -> None:
-    path = OUT / "source" / file
-    text = path.read_text()
-    assert text.count(there) == 1, f"{file} has no {there!r} any more: plant another fault"
-    path.write_text(text.replace(there, planted))
-    build()
-    process = start(TESTS / "backends" / "test_same_bits.py", "-k", "cython")
-    output, _ = process.communicate()
-    path.write_text(text)
+def control(copy: SourceCopy, file: str, there: str, planted: str, report: str) -> None:
+    with copy.planted(file, there, planted):
+        process = start(copy.build(), TESTS / "backends" / "test_same_bits.py", "-k", "cython")
+        output, _ = process.communicate()
     assert process.returncode != 0 and re.search(report, output), f"not reported: {planted}"
 
 
 def main(quick: bool) -> str:
-    set_up()
+    copy = SourceCopy(OUT, *OPTIONS)
     for planted in CONTROLS.values():
-        control(*planted)
-    build()
+        control(copy, *planted)
+    packages = copy.build()
     groups = QUICK if quick else tuple(a + b for a, b in zip(QUICK, MORE, strict=True))
     tests = QUICK_TESTS if quick else ALL_TESTS
-    running = [start("-k", tests, *(TESTS / name for name in group)) for group in groups]
+    running = [start(packages, "-k", tests, *(TESTS / name for name in group)) for group in groups]
     n_passed = 0
     for process in running:
         output, _ = process.communicate()
