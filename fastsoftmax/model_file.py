@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -117,6 +116,8 @@ def _on_disk(path: str | os.PathLike[str]) -> Any:
     file = open(path, "rb")  # raises Python's own errors for what is missing or a folder
     if file.seekable():
         return file
+    import tempfile  # here, as only a pipe needs it
+
     with file:
         copy = tempfile.NamedTemporaryFile(prefix="fastsoftmax-")
         shutil.copyfileobj(file, copy)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import checks
+from . import scalars
 from .files import atomic_write
 from .labels import labels as checked_labels
 from .model import LinearClassifier
@@ -146,7 +146,7 @@ def predictions(
     """
     if path is not None:
         check_path(path)
-    columns = checks.positive_int("columns", columns)
+    columns = scalars.positive_int("columns", columns)
     images = np.asarray(images)
     if images.ndim != 3 or len(images) == 0:
         raise ValueError(f"images must be (N, H, W) with N >= 1, got shape {images.shape}")
@@ -202,7 +202,7 @@ def weights(
     """
     if path is not None:
         check_path(path)
-    columns = checks.positive_int("columns", columns)
+    columns = scalars.positive_int("columns", columns)
     if image_shape is None:
         height = width = math.isqrt(model.n_features)
     else:
@@ -226,6 +226,6 @@ def _image_shape(shape: Any) -> tuple[int, int]:
     except (TypeError, ValueError) as error:
         raise type(error)(f"image_shape must be a pair (H, W), got {shape!r}") from None
     return (
-        checks.positive_int("image_shape[0]", height),
-        checks.positive_int("image_shape[1]", width),
+        scalars.positive_int("image_shape[0]", height),
+        scalars.positive_int("image_shape[1]", width),
     )

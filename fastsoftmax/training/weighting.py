@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, scalars
-from ..checks import Array
+from ..arrays import Array
 from ..labels import indices, label, labels, some
 from ..model import LinearClassifier
 from ..problem import Loss
