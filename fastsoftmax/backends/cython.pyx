@@ -248,7 +248,8 @@ cdef int interrupted() noexcept nogil:
 
 # ---- the functions of Kernels, in contract.py ----
 
-def loss_and_grad(rows, loss, params, int num_threads, *, float grad_scale=1.0, grad_input=None):
+def loss_and_grad(rows, loss, params, int num_threads, *, float grad_scale=1.0, grad_input=None,
+                  bint entropy=False):
     cdef fs_rows r
     cdef fs_loss l
     cdef fs_params p
@@ -264,9 +265,30 @@ def loss_and_grad(rows, loss, params, int num_threads, *, float grad_scale=1.0, 
     gradients.input = <float *> to_write(grad_input)
     gradients.scale = grad_scale
     with nogil:
-        status = fs_loss_and_grad(kernels, &r, &l, &p, num_threads, False, &gradients, &sums)
+        status = fs_loss_and_grad(kernels, &r, &l, &p, num_threads, entropy, &gradients, &sums)
     check(status)
-    return sums_of(&sums), grad_weight, grad_bias, 0.0
+    return sums_of(&sums), grad_weight, grad_bias, sums.entropy
+
+
+def chunk_partials(rows, loss, params, int num_threads):
+    cdef fs_rows r
+    cdef fs_loss l
+    cdef fs_params p
+    cdef int status
+    fill_rows(&r, rows)
+    fill_loss(&l, loss)
+    fill_params(&p, params, False)
+    cdef Py_ssize_t n_chunks = fs_n_chunks(r.n_rows), i
+    grad_weight = np.empty((n_chunks, p.shape.n_classes, p.shape.n_features), np.float32)
+    grad_bias = np.empty((n_chunks, p.shape.n_classes), np.float32)
+    of_chunks = np.empty(n_chunks * sizeof(fs_sums), np.uint8)
+    cdef fs_sums *sums = <fs_sums *> to_write(of_chunks)
+    cdef float *gw = <float *> to_write(grad_weight)
+    cdef float *gb = <float *> to_write(grad_bias)
+    with nogil:
+        status = fs_chunk_partials(kernels, &r, &l, &p, num_threads, gw, gb, sums)
+    check(status)
+    return [sums_of(&sums[i]) for i in range(n_chunks)], grad_weight, grad_bias
 
 
 def sgd_update(params, grad_weight, grad_bias, double total_weight, settings):
@@ -367,6 +389,16 @@ def borrow_threads(size_t parallel, size_t max_threads):
 
 def _allow_threads_beyond_cores(bint allowed):
     fs_allow_threads_beyond_cores(allowed)
+
+
+def _chunks_of(Py_ssize_t n_rows):
+    return fs_n_chunks(n_rows), fs_chunk_rows(n_rows)
+
+
+def _is_by_tiles(Py_ssize_t n_rows, Py_ssize_t n_features, Py_ssize_t n_classes):
+    cdef fs_shape shape
+    shape.n_features, shape.n_classes = n_features, n_classes
+    return fs_is_by_tiles(kernels, shape, n_rows)
 
 
 def _exp(const float[::1] x):

@@ -7,7 +7,7 @@ import pytest
 from fastsoftmax import backends, door
 from fastsoftmax.backends.chunks import BLOCK_ROWS, MAX_CHUNKS, chunks_of
 from fastsoftmax.problem import Rows, Sums
-from helpers import make_problem, need_backend, shape_id
+from helpers import make_problem, shape_id
 from helpers.backends import TOGETHER, weigh
 
 # (N, D, K): one chunk, and half a one; four; many, the last of few rows; of more than a block each
@@ -22,10 +22,9 @@ SHAPES = [
 LARGE = (70, 1200, 40)  # which other calls compute by tiles
 
 
-@pytest.fixture(params=["numba", "numpy"])
-def kernels(request):
-    need_backend(request.param)
-    return backends.get_backend(request.param).kernels
+@pytest.fixture
+def kernels(backend):
+    return backend.kernels
 
 
 def problem_of(shape, row_type, flags, dtype=np.float32):
