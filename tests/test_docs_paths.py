@@ -44,7 +44,7 @@ def named_in(page):
 
 
 def is_there(name, page):
-    """Beside the page, or as the end of a path: `plan.h`, `driver/plan.h`, `csrc/driver/plan.h`."""
+    """Beside the page, or as the end of a path: `plan.h`, `driver/plan.h`."""
     beside = (page.parent / name).resolve()
     if beside.exists():
         return True

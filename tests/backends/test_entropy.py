@@ -4,19 +4,18 @@ entropy of p = softmax(z), times S, the sum of the row's coefficients."""
 import numpy as np
 import pytest
 
-from fastsoftmax import backends, door
+from fastsoftmax import door
 from fastsoftmax.settings import CrossEntropy
-from helpers import log_softmax, make_problem, need_backend, shape_id
+from helpers import log_softmax, make_problem, shape_id
 from helpers.backends import COMBINATIONS, weigh
 
 # (N, D, K): by rows; by tiles in two spans, classes in several blocks
 SHAPES = [(70, 17, 10), (1100, 97, 700)]
 
 
-@pytest.fixture(params=["numba", "numpy"])
-def kernels(request):
-    need_backend(request.param)
-    return backends.get_backend(request.param).kernels
+@pytest.fixture
+def kernels(backend):
+    return backend.kernels
 
 
 def by_formula(weighed):
