@@ -14,7 +14,7 @@ __all__ = ["CrossEntropy", "SGDSettings", "StepSettings"]
 
 
 class StepSettings(NamedTuple):
-    """The numbers of one update, as the kernels take them."""
+    """The numbers of an update, as the kernels take them: those of the first step of a call."""
 
     lr: float
     momentum: float
@@ -23,6 +23,10 @@ class StepSettings(NamedTuple):
     weight_decay: float
     bias_weight_decay: float
     first_step: bool  # the velocity becomes the gradient, undamped
+
+    def after(self, n_steps: int) -> StepSettings:
+        """Those of the step that comes so many steps later."""
+        return self._replace(first_step=self.first_step and n_steps == 0)
 
 
 @dataclass(frozen=True)

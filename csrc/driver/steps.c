@@ -59,6 +59,11 @@ static phase begin_span(steps *s, ptrdiff_t first, int n_threads) {
     return s->by_classes ? TAKE : RESIDUALS;
 }
 
+/* What changes from one step to the next. */
+static void settings_of_next_step(steps *s) {
+    s->settings.first_step = 0;
+}
+
 static phase begin_step(steps *s, ptrdiff_t begin, int n_threads) {
     const plan *const p = s->plan;
     s->begin = begin;
@@ -109,7 +114,7 @@ static phase next_phase(steps *s, int n_threads) {
     default: /* REDUCE, TILES: the rows are done */
         fs_add_sums(&s->step_sums, s->chunk_sums, s->chunks.n);
         if (s->last < end) return begin_span(s, s->last, n_threads);
-        s->settings.first_step = 0;
+        settings_of_next_step(s);
         fs_add_sums(&s->sums, &s->step_sums, 1); /* step by step, as a loop of calls would */
         return end < s->plan->problem.rows->n_rows && !s->stop ? begin_step(s, end, n_threads)
                                                                : BEGINNING;

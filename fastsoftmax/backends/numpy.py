@@ -201,7 +201,7 @@ def train(
     batch_size: int,
     num_threads: int,
 ) -> tuple[Sums, BaseException | None]:
-    sums, any_step = _NOTHING, False
+    sums, n_steps = _NOTHING, 0
     try:
         for begin in range(0, rows.n_rows, batch_size):
             batch: Any = slice(begin, begin + batch_size)
@@ -213,11 +213,11 @@ def train(
             # a batch of weight 0 has no gradient
             total = batch_sums.total_weight
             total = total if abs(total) >= FLOAT32_TINY else 1
-            sgd_update(params, grad_weight, grad_bias, total, settings)
-            settings, any_step = settings._replace(first_step=False), True
+            sgd_update(params, grad_weight, grad_bias, total, settings.after(n_steps))
+            n_steps += 1
             sums = sums.plus(batch_sums)
     except BaseException as error:
-        if not any_step:
+        if n_steps == 0:
             raise
         return sums, error
     return sums, None

@@ -160,12 +160,12 @@ def train(
         for begin in range(0, rows.n_rows, rows_a_call):
             end = begin + rows_a_call
             its_loss = loss.take(slice(begin, end)) if rows.order is None else loss
-            nouns = _rows(rows.between(begin, end)), _loss(its_loss), _params(params), settings
+            of_call = settings.after(begin // batch_size)
+            nouns = _rows(rows.between(begin, end)), _loss(its_loss), _params(params), of_call
             run(
                 *(driver, num_threads, rows.x.dtype.name, *nouns, batch_size, _NO_GRADIENTS),
                 *(chunk_sums, sums, False),
             )
-            settings = settings._replace(first_step=False)
     except BaseException as error:
         n_steps = sums[N_SUMS]
         if n_steps == 0:

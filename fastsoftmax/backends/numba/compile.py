@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import numba
 from numba import config, types
@@ -41,8 +41,9 @@ _LOSS = types.NamedTuple(
     [_TARGET, _GIVEN_MATRIX, _GIVEN_FLOATS, _GIVEN_FLOATS, _DOUBLE, _BOOL, _INT], Loss
 )
 _PARAMS = types.NamedTuple([_MATRIX, _FLOATS, _MATRIX, _FLOATS], Params)
+_OF_NUMBERS = {float: _DOUBLE, bool: _BOOL}
 _SETTINGS = types.NamedTuple(
-    [_DOUBLE, _DOUBLE, _DOUBLE, _BOOL, _DOUBLE, _DOUBLE, _BOOL], StepSettings
+    [_OF_NUMBERS[hint] for hint in get_type_hints(StepSettings).values()], StepSettings
 )
 _GRADIENTS = types.NamedTuple([_array(types.float32, 3), _MATRIX, _MATRIX], Gradients)
 _ALL_SUMS = _array(_DOUBLE, 2), _array(_DOUBLE, 1), _BOOL, _INT  # and the number of tasks
