@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose
 from numpy.typing import NDArray
 
 import fastsoftmax as fs
-from benches.harness.clock import seconds_of, settle
+from benches.harness.clock import settle, turn
 from benches.harness.spec import THREADS
 from benches.harness.verification import LossAndGradients, loss_and_gradients, one_hot
 
@@ -296,17 +296,17 @@ CALLS: dict[str, Callable[[Case], Work]] = {
 _work: Work
 
 
-def prepare(name: str) -> float:
-    """Takes this case in place of the last one, and checks it; the seconds of a call."""
+def prepare(name: str) -> None:
+    """Takes this case in place of the last one, and checks it."""
     global _work
     call, shape, *options = name.split()
     _work = CALLS[call](Case(*map(int, shape.split("x")), options))
-    return seconds_of(_work, 1)
+    settle()
 
 
-def seconds(count: int) -> float:
-    """The mean of so many calls."""
-    result = seconds_of(_work, count)
+def times(seconds: float, blocks: int) -> list[float]:
+    """The mean time of a call, in each of some blocks."""
+    result = turn(_work, seconds, blocks)
     settle()
     return result
 

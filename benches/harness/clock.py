@@ -19,6 +19,23 @@ def seconds_of(work: Callable[[], object], count: int) -> float:
     return (time.perf_counter() - start) / count
 
 
+def turn(work: Callable[[], object], seconds: float, blocks: int) -> list[float]:
+    """Seconds that `work` takes when warm, over each of some blocks in a row.
+
+    A block is as many calls as fit into its part of `seconds`, at least one.
+    """
+    once = seconds_of(work, 1)
+    count = max(1, round(seconds / blocks / once))
+    blocks = max(1, min(blocks, round(seconds / once)))
+    times = []
+    for _ in range(blocks):
+        start = time.perf_counter()
+        for _ in range(count):
+            work()
+        times.append((time.perf_counter() - start) / count)
+    return times
+
+
 def settle() -> None:
     """Waits until no thread of this process runs.
 
