@@ -283,7 +283,7 @@ def _print_predictions(model: LinearClassifier, x: Array, y: Array | None) -> No
         for i, (k, p) in enumerate(zip(predicted, probability, strict=True)):
             print(f"{i:>5}  predicted {names[k]:<{width}}  {p:.3f}")
         return
-    name_of = dict(zip(classes, names, strict=True))  # no class has a label: it is its own name
+    name_of = dict(zip(classes, names, strict=True))  # any other label is its own name
     true = [name_of.get(label, plain(label)) for label in y.tolist()]
     width = max(map(len, names + true))
     for i, (label, name, k, p) in enumerate(
