@@ -38,7 +38,7 @@ from fastsoftmax.problem import Params, StepSettings
 w, b, g = np.ones((2, 3), np.float32), np.ones(2, np.float32), np.ones((2, 3), np.float32)
 driver = compile.dispatcher_of(sgd, "float32", False)
 params = Params(w, b, np.empty((0, 0), np.float32), np.empty(0, np.float32))
-settings = StepSettings(0.25, 0.0, 0.0, False, 0.0, 0.0, False)
+settings = SGDSettings(0.25).of_step(False)
 compile.entry_point_of(driver)(params, g, g[:, 0].copy(), 1.0, settings, 1)
 print(sum(driver.stats.cache_hits.values()), w[0, 0], b[0])
 """

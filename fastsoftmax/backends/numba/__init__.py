@@ -12,6 +12,7 @@ import numpy as np
 
 from ...arrays import Array
 from ...problem import Loss, Params, Rows, StepSettings, Sums
+from ...settings import SGDSettings
 from ..chunks import MAX_CHUNKS, chunks_of
 from .compile import Driver, run
 from .drivers.by_rows import by_rows
@@ -33,7 +34,7 @@ _NO_TARGET, _NO_ORDER = np.empty(0, np.int32), np.empty(0, np.int64)
 _NO_VECTOR, _NO_MATRIX = np.empty(0, np.float32), np.empty((0, 0), np.float32)
 _NO_GRADIENTS = Gradients(np.empty((0, 0, 0), np.float32), _NO_MATRIX, _NO_MATRIX)
 _NO_LOSS = Loss(_NO_TARGET, _NO_MATRIX, _NO_VECTOR, _NO_VECTOR, 0.0, plain=True)
-_NO_UPDATE = StepSettings(0.0, 0.0, 0.0, False, 0.0, 0.0, False)
+_NO_UPDATE = SGDSettings(lr=0).of_step(False)
 
 
 # ---- nouns, as the drivers take them ----
