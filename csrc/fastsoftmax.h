@@ -58,6 +58,7 @@ typedef struct {
     float weight_decay, bias_weight_decay;
     int nesterov;
     int first_step; /* the velocity becomes the gradient, undamped */
+    const double *lr_of_steps; /* (n_steps,), or NULL where lr is that of all steps */
 } fs_step_settings;
 
 /* What rows add up to. `entropy` is 0 where it is not asked for. Of each row it is

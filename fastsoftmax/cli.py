@@ -38,7 +38,7 @@ _DATA_HELP = f"{', '.join(NAMES)}, or an .npz file with arrays {{}} (%(default)s
 _TRAIN_OPTIONS = {
     "epochs": "passes over the data",
     "batch_size": "rows of a step",
-    "lr": "learning rate",
+    "lr": "learning rate, or those of all epochs or steps, separated by commas",
     "momentum": "of the velocity",
     "dampening": "of the gradient's part",
     "nesterov": "Nesterov momentum",
@@ -51,6 +51,17 @@ _TRAIN_OPTIONS = {
     "backend": "auto, cython, numba or numpy",
     "num_threads": "all cores if not given",
 }
+
+
+def _rates(text: str) -> float | list[float]:
+    try:
+        return [float(rate) for rate in text.split(",")] if "," in text else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid float value: {text!r}") from None
+
+
+# The type of an option, where it is not that of the argument's default
+_TYPES: dict[str, Callable[[str], Any]] = {"lr": _rates}
 # What argparse must be told of an argument whose default is None
 _WITHOUT_DEFAULT: dict[str, dict[str, Any]] = {
     "class_weight": {"choices": ["balanced"]},
@@ -153,7 +164,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(f"--{option}", action="store_true", help=help)
         else:
             help += " (%(default)s)"
-            parser.add_argument(f"--{option}", type=type(default), default=default, help=help)
+            kind = _TYPES.get(name, type(default))
+            parser.add_argument(f"--{option}", type=kind, default=default, help=help)
     for name, help in _OUTPUTS.items():
         parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=help)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import numpy.typing as npt
 
 from . import arrays, scalars
@@ -23,10 +24,34 @@ class StepSettings(NamedTuple):
     weight_decay: float
     bias_weight_decay: float
     first_step: bool  # the velocity becomes the gradient, undamped
+    lr_of_steps: npt.NDArray[np.float64]  # (n_steps,); or (0,), where lr is that of all steps
 
     def after(self, n_steps: int) -> StepSettings:
         """Those of the step that comes so many steps later."""
-        return self._replace(first_step=self.first_step and n_steps == 0)
+        rest = self.lr_of_steps[n_steps:]
+        return self._replace(
+            lr=float(rest[0]) if len(rest) else self.lr,
+            first_step=self.first_step and n_steps == 0,
+            lr_of_steps=rest,
+        )
+
+    def with_lr(self, lr: Any, n_steps: int, name: str = "lr") -> StepSettings:
+        """The same with that learning rate, a number or one for each of n_steps, (n_steps,)."""
+        if np.ndim(lr) == 0:
+            return self._replace(lr=scalars.not_negative(name, lr), lr_of_steps=_ALL_STEPS)
+        rates = arrays.numbers(name, lr).astype(np.float64)
+        if rates.shape != (n_steps,):
+            raise ValueError(
+                f"{name} must be a number, or have shape ({n_steps},) as there are steps, "
+                f"got {rates.shape}"
+            )
+        wrong = ~((rates >= 0) & (rates <= scalars.FLOAT32_MAX))
+        if wrong.any():
+            raise ValueError(f"{name} must be >= 0 and finite, got {rates[wrong][0]}")
+        return self._replace(lr=float(rates[0]), lr_of_steps=rates)
+
+
+_ALL_STEPS = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -92,7 +117,9 @@ class SGDSettings:
             )
         numbers = self.lr, self.momentum, self.dampening, self.nesterov, self.weight_decay
         bias_weight_decay = self.weight_decay if self.decay_bias else 0.0
-        steps = [StepSettings(*numbers, bias_weight_decay, first) for first in (False, True)]
+        steps = [
+            StepSettings(*numbers, bias_weight_decay, first, _ALL_STEPS) for first in (False, True)
+        ]
         keep("_steps", steps)
 
     def of_step(self, first_step: bool) -> StepSettings:
@@ -145,6 +172,7 @@ class CrossEntropy:
     class_weight: npt.NDArray[Any] | None = None
     label_smoothing: float = 0.0
     ignore_index: int = -100
+    is_plain: bool = field(init=False, repr=False)  # whether it leaves all classes alone
 
     def __post_init__(self) -> None:
         # settings are values: what comes as an array or a tensor may change later
@@ -159,5 +187,4 @@ class CrossEntropy:
         keep("label_smoothing", smoothing)
         ignore_index = scalars.integer("ignore_index", self.ignore_index)
         keep("ignore_index", ignore_index)
-        # whether it leaves all classes alone
         keep("is_plain", self.class_weight is None and smoothing == 0 and ignore_index < 0)

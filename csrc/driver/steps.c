@@ -60,8 +60,9 @@ static phase begin_span(steps *s, ptrdiff_t first, int n_threads) {
 }
 
 /* What changes from one step to the next. */
-static void settings_of_next_step(steps *s) {
-    s->settings.first_step = 0;
+static void settings_of_step(fs_step_settings *settings, ptrdiff_t step) {
+    if (step > 0) settings->first_step = 0;
+    if (settings->lr_of_steps) settings->lr = (float)settings->lr_of_steps[step];
 }
 
 static phase begin_step(steps *s, ptrdiff_t begin, int n_threads) {
@@ -70,6 +71,7 @@ static phase begin_step(steps *s, ptrdiff_t begin, int n_threads) {
     s->n_rows = min_of(p->batch_size, p->problem.rows->n_rows - begin);
     s->total_weight = 0;
     s->step_sums = (fs_sums){0};
+    if (s->update) settings_of_step(&s->settings, begin / p->batch_size);
     if (fs_is_by_tiles(p->kernels, p->problem.weights.shape, s->n_rows))
         return begin_span(s, begin, n_threads);
     s->first = begin;
@@ -114,7 +116,6 @@ static phase next_phase(steps *s, int n_threads) {
     default: /* REDUCE, TILES: the rows are done */
         fs_add_sums(&s->step_sums, s->chunk_sums, s->chunks.n);
         if (s->last < end) return begin_span(s, s->last, n_threads);
-        settings_of_next_step(s);
         fs_add_sums(&s->sums, &s->step_sums, 1); /* step by step, as a loop of calls would */
         return end < s->plan->problem.rows->n_rows && !s->stop ? begin_step(s, end, n_threads)
                                                                : BEGINNING;

@@ -213,17 +213,23 @@ class Backend:
         sample_weight: Any = None,
         scale: float = 1.0,
         num_threads: int | None = None,
+        lr: Any = None,
     ) -> Sums:
         """A step for each batch_size rows of x[order], the last with what is left; their sums.
 
         order is (M,) of row indices, in which a row may occur any number of times, or None for
-        all rows as they come.
+        all rows as they come. lr is (n_steps,), the learning rate of each step, or None for that
+        of sgd.
         """
         batch_size = checks.positive_int("batch_size", batch_size)
         problem = door.training_problem(
             x, target, order, weight, bias, sgd, velocity, criterion, sample_weight, scale,
             self.floats,
         )  # fmt: skip
+        rows, loss, params, settings = problem
+        if lr is not None:
+            settings = settings.with_lr(lr, -(-rows.n_rows // batch_size))
+        problem = rows, loss, params, settings
         return take_steps(self.kernels, problem, batch_size, velocity, num_threads)
 
     def evaluate(

@@ -57,6 +57,7 @@ cdef extern from "fastsoftmax.h" nogil:
         float weight_decay, bias_weight_decay
         bint nesterov
         bint first_step
+        const double *lr_of_steps
     ctypedef struct fs_sums:
         double loss
         double entropy
@@ -217,7 +218,8 @@ cdef int fill_params(fs_params *params, noun, bint writeable) except -1:
 
 cdef int fill_settings(fs_step_settings *s, noun) except -1:
     (s.lr, s.momentum, s.dampening, s.nesterov, s.weight_decay, s.bias_weight_decay,
-     s.first_step) = <tuple> noun
+     s.first_step, lr_of_steps) = <tuple> noun
+    s.lr_of_steps = <const double *> to_read(lr_of_steps if len(lr_of_steps) else None)
     return 0
 
 

@@ -19,7 +19,7 @@ class History:
     each batch is measured before its update, as in the book.
     """
 
-    lr: list[float] = field(default_factory=list)
+    lr: list[float] = field(default_factory=list)  # of the last step
     train_loss: list[float] = field(default_factory=list)
     train_accuracy: list[float] = field(default_factory=list)
     test_loss: list[float] = field(default_factory=list)  # empty without validation data

@@ -1,24 +1,67 @@
-"""Schedules of the learning rate: functions of the epoch, which counts from 0."""
+"""Learning rates of a training, and schedules: functions of the epoch, which counts from 0."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
-from .. import scalars
+import numpy as np
 
-__all__ = ["Schedule", "cosine", "exponential", "lr_at", "step_decay"]
+from .. import arrays, scalars
+from ..settings import StepSettings
 
-Schedule = Callable[[int], float]
+__all__ = ["LearningRates", "Schedule", "cosine", "exponential", "step_decay"]
+
+Schedule = Callable[[int], Any]
 
 
-def lr_at(schedule: Schedule, epoch: int) -> float:
-    """The learning rate of an epoch, checked; a message names the epoch."""
-    try:
-        lr = schedule(epoch)
-    except OverflowError:
-        raise ValueError(f"lr({epoch}) is too large a number") from None
-    return scalars.not_negative(f"lr({epoch})", lr)
+class LearningRates:
+    """What `train` is given as `lr`: the learning rate of each epoch, or of each of its steps.
+
+    Parameters
+    ----------
+    lr : float, array_like of shape (epochs,) or (epochs * n_steps,), or Schedule
+    epochs : int
+
+    Raises
+    ------
+    TypeError, ValueError
+        The number, or the first one of the schedule, is no learning rate.
+    """
+
+    def __init__(self, lr: Any, epochs: int) -> None:
+        self._lr, self._epochs = lr, epochs
+        if callable(lr):
+            self._first = self._scheduled(0)
+            if np.ndim(self._first) == 0:
+                scalars.not_negative("lr(0)", self._first)
+        elif np.ndim(lr) == 0:
+            self._lr = scalars.not_negative("lr", lr)
+        else:
+            self._lr = arrays.numbers("lr", lr)
+
+    def of_epoch(self, sgd: StepSettings, epoch: int, n_steps: int) -> StepSettings:
+        """`sgd` with the learning rate of that epoch, or with those of its n_steps."""
+        if callable(self._lr):
+            lr = self._scheduled(epoch) if epoch else self._first
+            return sgd.with_lr(lr, n_steps, f"lr({epoch})")
+        if isinstance(self._lr, float):
+            return sgd._replace(lr=self._lr)
+        if self._lr.shape == (self._epochs,):
+            return sgd.with_lr(self._lr[epoch], n_steps, f"lr[{epoch}]")
+        if self._lr.shape == (self._epochs * n_steps,):
+            return sgd.with_lr(self._lr[epoch * n_steps :][:n_steps], n_steps)
+        raise ValueError(
+            f"lr must be a number, or have shape ({self._epochs},) as there are epochs, or "
+            f"({self._epochs * n_steps},) as there are steps, got {self._lr.shape}"
+        )
+
+    def _scheduled(self, epoch: int) -> Any:
+        try:
+            return self._lr(epoch)
+        except OverflowError:
+            raise ValueError(f"lr({epoch}) is too large a number") from None
 
 
 def _power(base: float, n: int) -> float:

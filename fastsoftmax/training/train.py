@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from .data import training_data
 from .history import History
 from .progress import ProgressBar
 from .result import TrainResult
-from .schedules import Schedule, lr_at
+from .schedules import LearningRates, Schedule
 from .weighting import evaluation_loss, training_loss
 
 __all__ = ["train"]
@@ -37,7 +36,7 @@ def train(
     validation_data: tuple[Any, Any] | None = None,
     batch_size: int = 256,
     epochs: int = 10,
-    lr: float | Schedule = 0.1,
+    lr: float | Schedule | Any = 0.1,
     momentum: float = 0.0,
     dampening: float = 0.0,
     nesterov: bool = False,
@@ -68,9 +67,10 @@ def train(
     batch_size : int
         Rows of a step; the last step of an epoch takes the rest.
     epochs : int
-    lr : float or callable
-        Learning rate, or a function that returns that of an epoch, counted from 0; it is called
-        as the epoch begins. `optim` has such functions.
+    lr : float, array_like, or callable
+        Learning rate: one for all steps, (epochs,) or one for each step, (epochs * n_steps,). A
+        function returns that of an epoch, counted from 0, or those of its steps, (n_steps,); it
+        is called as the epoch begins. `optim` has such functions.
     momentum, dampening, nesterov, weight_decay
         As in `SGD`, which is as in ``torch.optim.SGD``.
     class_weight : mapping, array_like of shape (K,), or "balanced", optional
@@ -143,8 +143,8 @@ def train(
     progress = None if progress is None else scalars.boolean("progress", progress)
     if ignore_index is not None:
         ignore_index = label(ignore_index, "ignore_index")
-    first_lr = lr_at(lr, 0) if callable(lr) else lr
-    sgd = SGDSettings(first_lr, momentum, dampening, nesterov, weight_decay)
+    rates = LearningRates(lr, epochs)
+    sgd = SGDSettings(0.0, momentum, dampening, nesterov, weight_decay)
     kernels = get_backend(backend).kernels
 
     given = training_data(data, validation_data, sample_weight, ignore_index)
@@ -183,18 +183,17 @@ def train(
     if sgd.momentum:
         params = Params(*params[:2], np.zeros_like(model.weight), np.zeros_like(model.bias))
     batch_size = min(batch_size, rows.n_rows)
+    n_steps = -(-rows.n_rows // batch_size)
 
     result = TrainResult(model, History(), given.name, kernels.name)
     bar = ProgressBar(progress, epochs)
     try:
         for epoch in range(epochs):
-            if callable(lr) and epoch:
-                sgd = replace(sgd, lr=lr_at(lr, epoch))
-            model.settings["lr"].append(sgd.lr)
+            settings = rates.of_epoch(sgd.of_step(first_step=epoch == 0), epoch, n_steps)
+            model.settings["lr"].append(settings.lr_of_steps.tolist() or settings.lr)
             start = time.perf_counter()
             if shuffle:
                 rows = rows._replace(order=rng.permutation(rows.n_rows))
-            settings = sgd.of_step(first_step=epoch == 0)
             threads = threads_for(num_threads, batch_size * model.weight.size)
             sums, error = kernels.train(rows, loss, params, settings, batch_size, threads)
             if error is not None:
@@ -205,7 +204,8 @@ def train(
                 test_sums = kernels.evaluate(*test, params, threads)
                 result.history.add_test(test_sums, time.perf_counter() - trained)
             sums = loss.unscaled(sums)
-            result.history.add_training(sgd.lr, sums, rows.n_rows, trained - start)
+            last_lr = settings.after(n_steps - 1).lr
+            result.history.add_training(last_lr, sums, rows.n_rows, trained - start)
             bar.update(result.history)
     except KeyboardInterrupt as interrupt:
         # KeyboardInterrupt itself is raised, no subclass: it alone makes Python tell the shell of

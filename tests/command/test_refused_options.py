@@ -21,6 +21,7 @@ from helpers.command import arrays_of, exits
         ([], "the following arguments are required: COMMAND"),
         (["fly"], "invalid choice: 'fly'"),
         (["train", "--lr", "abc"], "argument --lr: invalid float value: 'abc'"),
+        (["train", "--lr", "0.1,"], "argument --lr: invalid float value: '0.1,'"),
         (["train", "--epochs", "1.5"], "argument --epochs: invalid int value: '1.5'"),
         (["train", "--speed", "9"], "unrecognized arguments: --speed 9"),
         (["evaluate"], "the following arguments are required: model"),

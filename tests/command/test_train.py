@@ -195,3 +195,18 @@ def test_a_run_that_diverges_writes_strict_json(run, npz, tmp_path):
     assert code == 0
     text = (tmp_path / "j").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["history"]["train_loss"][-1] is None
+
+
+@pytest.mark.parametrize("lr", [[0.2, 0.05], np.linspace(0.2, 0.05, 2 * 3).tolist()], ids=len)
+def test_learning_rates_of_epochs_and_of_steps(run, tmp_path, lr):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((70, 5), np.float32), rng.integers(0, 3, 70)
+    np.savez(tmp_path / "x.npz", x=x, y=y)
+    text, model = ",".join(map(str, lr)), tmp_path / "m.safetensors"
+    options = "--epochs", 2, "--batch-size", 30
+    code, _, err = run(
+        "train", "--data", tmp_path / "x.npz", *options, "--lr", text, "--save", model
+    )
+    assert (code, err) == (0, [])
+    expected = fs.train((x, y), epochs=2, batch_size=30, lr=lr).model
+    assert fs.LinearClassifier.load(model).weight.tobytes() == expected.weight.tobytes()

@@ -128,3 +128,55 @@ def test_schedules_far_out():
 def test_the_record_has_the_rates_that_were_used():
     result = train(epochs=3, lr=optim.exponential(0.5, 0.5))
     assert result.model.settings["lr"] == result.history.lr == [0.5, 0.25, 0.125]
+
+
+# ---- one for each epoch, one for each step ----
+
+X = np.random.default_rng(0).standard_normal((100, 7), np.float32)
+Y = np.arange(100) % 3
+STEPS = np.linspace(0.5, 0.1, 2 * 4)  # of 2 epochs in batches of 30 rows
+
+
+def weight_after(lr, **options):
+    result = fs.train((X, Y), epochs=2, batch_size=30, lr=lr, **options)
+    return result.model.weight.tobytes(), result.history.lr, result.model.settings["lr"]
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "nesterov": True}])
+def test_an_array_of_epochs(options):
+    expected = weight_after(lambda epoch: [0.5, 0.25][epoch], **options)
+    assert expected[1:] == ([0.5, 0.25], [0.5, 0.25])
+    assert weight_after([0.5, 0.25], **options) == expected
+    assert weight_after(np.float32([0.5, 0.25]), **options) == expected
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "nesterov": True}])
+def test_an_array_of_steps(options):
+    by_epoch = STEPS.reshape(2, 4)
+    expected = weight_after(by_epoch.__getitem__, **options)
+    assert expected[1] == [STEPS[3], STEPS[7]]
+    assert expected[2] == by_epoch.tolist()
+    assert weight_after(STEPS, **options) == expected
+    assert expected[0] != weight_after(STEPS[[0, 4]], **options)[0]
+    # the same steps by hand
+    weight = np.random.default_rng(0).standard_normal((3, 7), np.float32) * np.float32(0.01)
+    sgd = fs.SGD(weight, np.zeros(3, np.float32), 1.0, **options)
+    for i, lr in enumerate(np.tile(STEPS, 1)):
+        sgd.lr = lr
+        rows = slice(i % 4 * 30, i % 4 * 30 + 30)
+        sgd.step(X[rows], Y[rows])
+    assert sgd.weight.tobytes() == weight_after(STEPS, shuffle=False, **options)[0]
+
+
+@pytest.mark.parametrize(
+    "lr, message",
+    [
+        ([0.1] * 3, r"lr must be a number, or have shape \(2,\) .*\(8,\) .*got \(3,\)"),
+        ([0.1, -1], r"lr\[1\] must be >= 0, got "),
+        ([0.1] * 7 + [np.inf], "lr must be >= 0 and finite, got inf"),
+        (lambda epoch: [0.1] * 5, r"lr\(0\) must be a number, or have shape \(4,\) .*got \(5,\)"),
+    ],
+)
+def test_refused_arrays(lr, message):
+    with pytest.raises(ValueError, match=message):
+        weight_after(lr)

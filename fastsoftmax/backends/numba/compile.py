@@ -43,7 +43,8 @@ _LOSS = types.NamedTuple(
 _PARAMS = types.NamedTuple([_MATRIX, _FLOATS, _MATRIX, _FLOATS], Params)
 _OF_NUMBERS = {float: _DOUBLE, bool: _BOOL}
 _SETTINGS = types.NamedTuple(
-    [_OF_NUMBERS[hint] for hint in get_type_hints(StepSettings).values()], StepSettings
+    [_OF_NUMBERS.get(hint, _array(_DOUBLE, 1)) for hint in get_type_hints(StepSettings).values()],
+    StepSettings,
 )
 _GRADIENTS = types.NamedTuple([_array(types.float32, 3), _MATRIX, _MATRIX], Gradients)
 _ALL_SUMS = _array(_DOUBLE, 2), _array(_DOUBLE, 1), _BOOL, _INT  # and the number of tasks

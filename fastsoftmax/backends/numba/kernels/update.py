@@ -14,9 +14,12 @@ TINY = 2.0**-126  # the least that float32 has in all its digits
 @kernel
 def of_step(settings: StepSettings, step: int) -> StepSettings:
     """The settings of one step of a call."""
+    lr_of_steps = settings.lr_of_steps
     return StepSettings(
-        settings.lr, settings.momentum, settings.dampening, settings.nesterov,
+        lr_of_steps[step] if lr_of_steps.shape[0] > 0 else settings.lr,
+        settings.momentum, settings.dampening, settings.nesterov,
         settings.weight_decay, settings.bias_weight_decay, settings.first_step and step == 0,
+        lr_of_steps,
     )  # fmt: skip
 
 
@@ -26,6 +29,7 @@ def of_bias(settings: StepSettings) -> StepSettings:
     return StepSettings(
         settings.lr, settings.momentum, settings.dampening, settings.nesterov,
         settings.bias_weight_decay, settings.bias_weight_decay, settings.first_step,
+        settings.lr_of_steps,
     )  # fmt: skip
 
 
