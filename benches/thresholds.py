@@ -57,7 +57,7 @@ TRIALS = {
         ["1"],
         ["step 256x4096x1000", "step 256x784x1000", "step 1024x768x100"],
         "csrc/driver/plan.c",
-        "(many_spans || !is_large(p->packed_size) || !kernels->by_columns(shape))",
+        "!kernels->by_columns(shape)",
     ),
     "SPAN_ROWS": Trial(["256", "4096"], ["step 8192x784x100", "step 8192x784x1000"]),
     "SPAN_LOGITS": Trial(["4 << 20"], ["step 4096x64x10000"]),
