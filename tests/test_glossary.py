@@ -1,4 +1,4 @@
-"""docs/glossary.svg is a picture of the code as it is."""
+"""The glossary has each word once, and its picture is of the code as it is."""
 
 import importlib.util
 import json
@@ -50,3 +50,19 @@ def test_no_text_lies_on_another(glossary):
         assert figure.bbox.containsy(box.y0) and figure.bbox.containsy(box.y1), text
         for other, place in boxes[:i]:
             assert not box.overlaps(place), (text, other)
+
+
+def test_each_word_is_there_once():
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    words = re.findall(r"\*\*(.+?)\*\*", text)
+    assert len(words) > 40
+    assert sorted(words) == sorted(set(words))
+
+
+def test_the_words_of_the_picture_are_in_the_text(glossary):
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    (axes,) = glossary.draw(glossary.numbers()).axes
+    bold = [text for text in axes.texts if text.get_fontweight() == "bold"]
+    headings = {"Rows", "Weight", "Step"}
+    for word in {re.sub(r" \d$", "", one.get_text()) for one in bold} - headings:
+        assert f"**{word}**" in text, word
