@@ -61,7 +61,7 @@ HEAVY = {
 
 
 def sources():
-    return sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".pyx"))
+    return sorted(path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".pyx", ".pxi"))
 
 
 def floor_of(module):

@@ -415,3 +415,6 @@ def _log(const float[::1] x):
     cdef float[::1] out = result
     fs_log(kernels, &x[0], &out[0], x.shape[0])
     return result
+
+
+include "tensors.pxi"

@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional
 
-from . import arrays
+from . import arrays, direct
 from .arrays import IGNORE_INDEX, Grads, Problem, view
-from .fits import Options, fits, is_integer, traced
+from .fits import USUAL, Options, fits, is_integer, traced
 
 __all__ = ["linear_cross_entropy"]
 
@@ -33,10 +33,14 @@ def linear_cross_entropy(
     label_smoothing: float,
 ) -> Tensor:
     """By the kernels where they fit, else by PyTorch."""
-    options = Options(class_weight, reduction, ignore_index, label_smoothing)
+    options = class_weight, reduction, ignore_index, label_smoothing
     if traced():
-        return _pytorch(input, linear_weight, linear_bias, target, options)
-    return _by_arrays(input, linear_weight, linear_bias, target, options)
+        return _pytorch(input, linear_weight, linear_bias, target, Options(*options))
+    # the usual call first: each look at a tensor counts (measurements: adapter)
+    computed = direct.loss_and_grads(input, linear_weight, linear_bias, target, *options)
+    if computed is not None:
+        return _join(input, linear_weight, linear_bias, target, computed, USUAL[reduction])
+    return _by_arrays(input, linear_weight, linear_bias, target, Options(*options))
 
 
 def _by_arrays(
@@ -146,6 +150,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
             ctx.grads = None  # handed over: they become the tensors' own
             _scale(grads, grad_output)
         return *grads, None, None, None
+
+
+# The apply of PyTorch's C++ below that in Python, which only looks for what `traced` has ruled out
+# and `direct` does not take: dead wrappers of torch.func.
+_join = super(torch.autograd.Function, _LinearCrossEntropy).apply
 
 
 def _scale(grads: Grads, grad_output: Tensor) -> None:

@@ -11,7 +11,7 @@ from torch.autograd.forward_ad import unpack_dual
 from torch.compiler import is_compiling
 from torch.jit import is_tracing
 
-__all__ = ["DTYPE", "PLAIN_TYPES", "Options", "fits", "is_integer", "traced"]
+__all__ = ["DTYPE", "PLAIN_TYPES", "USUAL", "Options", "fits", "is_integer", "traced"]
 
 DTYPE = torch.float32
 PLAIN_TYPES = (Tensor, torch.nn.Parameter)  # their subclasses may mean anything
@@ -26,13 +26,16 @@ class Options(NamedTuple):
     label_smoothing: float
 
 
-def traced() -> Any:
+USUAL = {reduction: Options(None, reduction, None, 0.0) for reduction in ("mean", "sum")}
+
+
+def traced() -> bool:
     """Whether something other than eager PyTorch wants to see what is computed."""
-    return (
+    return bool(
         is_compiling()
         or is_tracing()
         or _are_functorch_transforms_active()
-        or _len_torch_dispatch_stack() > 0
+        or _len_torch_dispatch_stack()
     )
 
 

@@ -10,7 +10,14 @@ from helpers.backends import FUNCTIONS, parameters_of
 KERNELS = [name for name, member in vars(Kernels).items() if callable(member) and name[0] != "_"]
 
 # How to choose among instruction sets is the C backend's alone
-ONLY_IN_CYTHON = {"borrow_threads", "built_isas", "select_isa", "selected_isa", "supported_isas"}
+ONLY_IN_CYTHON = {
+    "TensorKernels",
+    "borrow_threads",
+    "built_isas",
+    "select_isa",
+    "selected_isa",
+    "supported_isas",
+}
 
 
 def test_functions_of_the_protocol():

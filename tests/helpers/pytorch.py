@@ -100,3 +100,10 @@ def assert_like_pytorch(case, **options):
         # A small loss is a difference of logits, and its error relative to those
         size = max(1.0, true.abs().max().item()) if i == 0 else None
         assert_as_good(our.numpy(), plain.numpy(), true.numpy(), TOLERANCE, size)
+
+
+def errors(function, *args, **kwargs):
+    """The type and the text of what a call raises."""
+    with pytest.raises(Exception) as raised:
+        function(*args, **kwargs)
+    return raised.type, str(raised.value)

@@ -20,4 +20,5 @@ def not_fused(monkeypatch):
     def refused(*args, **kwargs):
         pytest.fail("handed to the kernels")
 
-    monkeypatch.setattr("fastsoftmax.torch.autograd._fused", refused)
+    for name in ("_fused", "_join"):
+        monkeypatch.setattr(f"fastsoftmax.torch.autograd.{name}", refused)

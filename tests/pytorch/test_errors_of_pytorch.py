@@ -6,14 +6,7 @@ import pytest
 pytest.importorskip("torch")
 
 from fastsoftmax.torch import FusedLinearCrossEntropy, from_linear, linear_cross_entropy
-from helpers.pytorch import functional, torch
-
-
-def errors(function, *args, **kwargs):
-    with pytest.raises(Exception) as raised:
-        function(*args, **kwargs)
-    return raised.type, str(raised.value)
-
+from helpers.pytorch import errors, functional, torch
 
 WRONG = {
     "a target too large": {"target": torch.tensor([0, 4])},

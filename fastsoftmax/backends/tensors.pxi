@@ -1,0 +1,216 @@
+# The end of cython.pyx: the usual loss and its gradients for tensors, where they lie.
+#
+# DLPack's C functions (https://dmlc.github.io/dlpack/latest/c_api.html) tell in one call where a
+# tensor lies, its dtype and its shape. To ask PyTorch for each of these, or to make an array of each
+# tensor, takes longer than the kernels do for 256 rows of 784 features (measurements: tensors).
+
+from libc.float cimport FLT_MAX
+from libc.math cimport HUGE_VAL, copysign, fabs
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+
+from cpython.pycapsule cimport PyCapsule_GetPointer
+
+from ..threads import worthwhile
+
+
+# ---- DLPack 1: the part of dlpack.h that is used ----
+
+cdef enum:
+    DL_CPU = 1
+    DL_INT = 0
+    DL_FLOAT = 2
+
+cdef struct dl_device:
+    int32_t type
+    int32_t id
+
+cdef struct dl_dtype:
+    uint8_t code
+    uint8_t bits
+    uint16_t lanes
+
+cdef struct dl_tensor:
+    void *data
+    dl_device device
+    int32_t ndim
+    dl_dtype dtype
+    int64_t *shape
+    int64_t *strides
+    uint64_t byte_offset
+
+cdef struct dl_exchange:
+    uint32_t major_version
+    uint32_t minor_version
+    void *older
+    void *allocate
+    void *managed_from_object
+    void *managed_to_object
+    int (*tensor_from_object)(void *object, dl_tensor *out) except -1
+    void *stream
+
+
+# ---- tensors ----
+
+cdef class TensorKernels:
+    """The kernels for the tensors of a library that exports DLPack's C functions.
+
+    Parameters
+    ----------
+    exchange : capsule
+        The library's ``__dlpack_c_exchange_api__``.
+    types : tuple of two types
+        The types of tensors that are taken; their subclasses are not.
+    empty_like : callable
+        Makes a new tensor of the dtype and shape of another.
+    scalar : tensor, shape ()
+        float32: what the loss is made like.
+    parallel, max_threads : int
+        As of `borrow_threads`.
+    """
+
+    cdef const dl_exchange *exchange
+    cdef object tensor_type, parameter_type, empty_like, scalar
+    cdef fs_lender lender
+
+    def __cinit__(self, exchange, types, empty_like, scalar, size_t parallel, size_t max_threads):
+        self.exchange = <const dl_exchange *> PyCapsule_GetPointer(exchange, "dlpack_exchange_api")
+        if self.exchange.major_version != 1 or self.exchange.tensor_from_object == NULL:
+            raise ValueError(
+                f"expected DLPack 1.3, got {self.exchange.major_version}."
+                f"{self.exchange.minor_version}"
+            )
+        self.tensor_type, self.parameter_type = types
+        self.empty_like, self.scalar = empty_like, scalar
+        self.lender.parallel = <fs_parallel> <void *> parallel
+        self.lender.max_threads = <fs_max_threads> <void *> max_threads
+
+    def loss_and_grads(self, input, linear_weight, linear_bias, target, bint mean, num_threads):
+        """The loss of integer targets, and its gradients for input, weight and bias.
+
+        Returns
+        -------
+        loss, (grad_input, grad_weight, grad_bias) : tensors, or None for a gradient that is not
+            needed; or None where a tensor is not float32 (int32 or int64 for targets), contiguous
+            and on the CPU, a shape does not fit, a target is no class, or no gradient is needed.
+        """
+        try:
+            return self._loss_and_grads(input, linear_weight, linear_bias, target, mean,
+                                        num_threads)
+        except (BufferError, RuntimeError):  # a tensor without memory of the usual kind
+            return None
+
+    cdef _loss_and_grads(self, input, linear_weight, linear_bias, target, bint mean, num_threads):
+        cdef dl_tensor x, w, b, y, grad_x, grad_w, grad_b, out
+        if not (self.sees(linear_weight, 2, &w) and self.sees(input, 2, &x)
+                and self.sees(linear_bias, 1, &b) and self.sees(target, 1, &y)):
+            return None
+        cdef Py_ssize_t n = x.shape[0], d = x.shape[1], k = w.shape[0]
+        if not (is_float32(&x) and is_float32(&w) and is_float32(&b) and is_integer(&y)
+                and n > 0 and d > 0 and k > 1
+                and w.shape[1] == d and b.shape[0] == k and y.shape[0] == n):
+            return None
+        if input.is_neg() or linear_weight.is_neg() or linear_bias.is_neg():
+            return None  # their memory has the negated numbers
+        cdef bint needs_input = input.requires_grad
+        cdef bint needs_weight = linear_weight.requires_grad
+        cdef bint needs_bias = linear_bias.requires_grad
+        if not (needs_input or needs_weight or needs_bias):
+            return None
+        loss = self.empty_like(self.scalar)
+        grad_weight, grad_bias = self.empty_like(linear_weight), self.empty_like(linear_bias)
+        grad_input = self.empty_like(input) if needs_input else None
+        if not (self.sees(loss, 0, &out) and self.sees(grad_weight, 2, &grad_w)
+                and self.sees(grad_bias, 1, &grad_b)
+                and (grad_input is None or self.sees(grad_input, 2, &grad_x))):
+            return None
+        cdef fs_rows rows
+        rows.x = x.data
+        rows.row_type = FS_FLOAT32
+        rows.scale = 1
+        rows.order = NULL
+        rows.n_rows, rows.n_features = n, d
+        cdef fs_loss of_rows
+        of_rows.target = NULL
+        of_rows.plain = True
+        of_rows.class_weight = of_rows.sample_weight = of_rows.probabilities = NULL
+        of_rows.label_smoothing = 0
+        cdef fs_params params
+        params.weight, params.bias = <float *> w.data, <float *> b.data
+        params.velocity_weight = params.velocity_bias = NULL
+        params.shape.n_features, params.shape.n_classes = d, k
+        cdef fs_gradients gradients
+        gradients.weight, gradients.bias = <float *> grad_w.data, <float *> grad_b.data
+        gradients.input = <float *> grad_x.data if needs_input else NULL
+        gradients.scale = 1.0 / n if mean else 1.0
+        cdef int threads = worthwhile(num_threads, n * d * k), status = FS_OK
+        cdef fs_sums sums
+        cdef fs_lender nobody
+        cdef int32_t *classes = NULL
+        nobody.parallel = NULL
+        nobody.max_threads = NULL
+        with nogil:
+            classes = <int32_t *> malloc(n * sizeof(int32_t))
+            if classes == NULL:
+                status = FS_NO_MEMORY
+            elif copy_classes(&y, n, k, classes):
+                of_rows.target = classes
+                fs_borrow_threads(self.lender)
+                status = fs_loss_and_grad(kernels, &rows, &of_rows, &params, threads, False,
+                                          &gradients, &sums)
+                fs_borrow_threads(nobody)
+            free(classes)
+        check(status)
+        if of_rows.target == NULL:
+            return None
+        (<float *> out.data)[0] = to_float32(sums.loss / n if mean else sums.loss)
+        return loss, (grad_input, grad_weight if needs_weight else None,
+                      grad_bias if needs_bias else None)
+
+    cdef bint sees(self, tensor, int ndim, dl_tensor *out) except -1:
+        """Whether it is a contiguous tensor of these types on the CPU; it must outlive `out`."""
+        cdef Py_ssize_t stride = 1
+        cdef int i
+        if type(tensor) is not self.tensor_type and type(tensor) is not self.parameter_type:
+            return False
+        self.exchange.tensor_from_object(<void *> tensor, out)
+        if out.device.type != DL_CPU or out.ndim != ndim or out.data == NULL:
+            return False
+        for i in range(ndim - 1, -1, -1):
+            if out.strides[i] != stride and out.shape[i] > 1:
+                return False
+            stride *= out.shape[i]
+        out.data = <char *> out.data + out.byte_offset
+        return True
+
+
+cdef bint is_float32(const dl_tensor *t) noexcept nogil:
+    return t.dtype.code == DL_FLOAT and t.dtype.bits == 32 and t.dtype.lanes == 1
+
+
+cdef bint is_integer(const dl_tensor *t) noexcept nogil:
+    """Of a type that copy_classes knows."""
+    return (t.dtype.code == DL_INT and (t.dtype.bits == 32 or t.dtype.bits == 64)
+            and t.dtype.lanes == 1)
+
+
+cdef bint copy_classes(const dl_tensor *target, Py_ssize_t n, Py_ssize_t n_classes,
+                       int32_t *classes) noexcept nogil:
+    """classes (n,) = target (n,); whether all of them are in [0, n_classes)."""
+    cdef const int32_t *narrow = <const int32_t *> target.data
+    cdef const int64_t *wide = <const int64_t *> target.data
+    cdef bint in_range = True
+    cdef Py_ssize_t i
+    if target.dtype.bits == 32:
+        for i in range(n):
+            in_range &= 0 <= narrow[i] < n_classes
+            classes[i] = narrow[i]
+    else:
+        for i in range(n):
+            in_range &= 0 <= wide[i] < n_classes
+            classes[i] = <int32_t> wide[i]
+    return in_range
+
+
+cdef float to_float32(double value) noexcept nogil:
+    return <float> (copysign(HUGE_VAL, value) if fabs(value) > FLT_MAX else value)
