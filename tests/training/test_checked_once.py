@@ -39,6 +39,7 @@ def test_no_check_in_an_epoch(monkeypatch, backend):
 
     def checked(epochs):
         with monkeypatch.context() as patch:
+            fs.get_backend(backend)  # whose modules have settings of their own
             calls = count_calls(patch)
             fs.train((X, Y), epochs=epochs, validation_data=(X, Y), **options)
             return calls
