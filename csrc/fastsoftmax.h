@@ -56,8 +56,9 @@ typedef struct {
 typedef struct {
     float lr, momentum, dampening;
     float weight_decay, bias_weight_decay;
+    float l1; /* of the weight alone */
     int nesterov;
-    int first_step; /* the velocity becomes the gradient, undamped */
+    int first_step;            /* the velocity becomes the gradient, undamped */
     const double *lr_of_steps; /* (n_steps,), or NULL where lr is that of all steps */
 } fs_step_settings;
 

@@ -43,6 +43,7 @@ _TRAIN_OPTIONS = {
     "dampening": "of the gradient's part",
     "nesterov": "Nesterov momentum",
     "weight_decay": "L2 penalty",
+    "l1": "L1 penalty of the weight, by a proximal step: exact zeros",
     "class_weight": "rare classes weigh more: n / (K * count)",
     "label_smoothing": "in [0, 1]",
     "shuffle": "take the rows as they come",

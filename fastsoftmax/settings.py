@@ -23,6 +23,7 @@ class StepSettings(NamedTuple):
     nesterov: bool
     weight_decay: float
     bias_weight_decay: float
+    l1: float  # of the weight alone
     first_step: bool  # the velocity becomes the gradient, undamped
     lr_of_steps: npt.NDArray[np.float64]  # (n_steps,); or (0,), where lr is that of all steps
 
@@ -68,6 +69,11 @@ class SGDSettings:
         v = momentum * v + (1 - dampening) * g      (first step: v = g)
         w -= lr * (g + momentum * v if nesterov else v)
 
+    and of the weight alone, with ``l1``, the proximal step of an L1 penalty, which makes exact
+    zeros. It comes after the update, and momentum remembers nothing of it::
+
+        w = sign(w) * max(abs(w) - lr * l1, 0)
+
     Parameters
     ----------
     lr : float
@@ -82,6 +88,8 @@ class SGDSettings:
         L2 penalty, >= 0.
     decay_bias : bool
         Whether the bias decays like the weight, as in PyTorch.
+    l1 : float
+        L1 penalty of the weight, >= 0.
 
     Raises
     ------
@@ -92,7 +100,7 @@ class SGDSettings:
     --------
     >>> SGDSettings(lr=0.1, momentum=0.9)  # doctest: +NORMALIZE_WHITESPACE
     SGDSettings(lr=0.1, momentum=0.9, dampening=0.0, nesterov=False, weight_decay=0.0,
-                decay_bias=True)
+                decay_bias=True, l1=0.0)
     """
 
     lr: float
@@ -101,11 +109,12 @@ class SGDSettings:
     nesterov: bool = False
     weight_decay: float = 0.0
     decay_bias: bool = True
+    l1: float = 0.0
 
     def __post_init__(self) -> None:
         # settings are values: what comes as an array or a tensor may change later
         keep = partial(object.__setattr__, self)
-        for name in ("lr", "momentum", "weight_decay"):
+        for name in ("lr", "momentum", "weight_decay", "l1"):
             keep(name, scalars.not_negative(name, getattr(self, name)))
         keep("dampening", scalars.finite("dampening", self.dampening))
         for name in ("nesterov", "decay_bias"):
@@ -118,7 +127,8 @@ class SGDSettings:
         numbers = self.lr, self.momentum, self.dampening, self.nesterov, self.weight_decay
         bias_weight_decay = self.weight_decay if self.decay_bias else 0.0
         steps = [
-            StepSettings(*numbers, bias_weight_decay, first, _ALL_STEPS) for first in (False, True)
+            StepSettings(*numbers, bias_weight_decay, self.l1, first, _ALL_STEPS)
+            for first in (False, True)
         ]
         keep("_steps", steps)
 

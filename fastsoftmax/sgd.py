@@ -55,6 +55,7 @@ def sgd_step(
     dampening: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    l1: float = 0.0,
     velocity: Velocity | None = None,
     class_weight: Any = None,
     sample_weight: Any = None,
@@ -79,7 +80,7 @@ def sgd_step(
     weight : ndarray of float32, shape (K, D)
     bias : ndarray of float32, shape (K,)
         Where both are float64, so may x be, and NumPy computes in float64.
-    lr, momentum, dampening, nesterov, weight_decay
+    lr, momentum, dampening, nesterov, weight_decay, l1
         As in `SGD`.
     velocity : Velocity, optional
         Needed where ``momentum > 0``: made once by ``Velocity.of(weight, bias)``.
@@ -122,8 +123,9 @@ def sgd_step(
            [-1.,  1.]], dtype=float32)
     """
     return _step(
-        _sgd(lr, momentum, dampening, nesterov, weight_decay), velocity, x, target, weight, bias,
-        class_weight, sample_weight, label_smoothing, ignore_index, scale, num_threads,
+        _sgd(lr, momentum, dampening, nesterov, weight_decay, True, l1), velocity, x, target,
+        weight, bias, class_weight, sample_weight, label_smoothing, ignore_index, scale,
+        num_threads,
     )  # fmt: skip
 
 
@@ -166,6 +168,11 @@ class SGD:
         v = momentum * v + (1 - dampening) * g      (first step: v = g)
         w -= lr * (g + momentum * v if nesterov else v)
 
+    and of the weight alone, with ``l1``, the proximal step of an L1 penalty, which makes exact
+    zeros. It comes after the update, and momentum remembers nothing of it::
+
+        w = sign(w) * max(abs(w) - lr * l1, 0)
+
     Parameters
     ----------
     weight : ndarray of float32 or float64, shape (K, D)
@@ -184,6 +191,8 @@ class SGD:
         L2 penalty, >= 0.
     decay_bias : bool
         Whether the bias decays like the weight, as in PyTorch.
+    l1 : float
+        L1 penalty of the weight, >= 0.
 
     Attributes
     ----------
@@ -224,8 +233,11 @@ class SGD:
         nesterov: bool = False,
         weight_decay: float = 0.0,
         decay_bias: bool = True,
+        l1: float = 0.0,
     ) -> None:
-        self._settings = SGDSettings(lr, momentum, dampening, nesterov, weight_decay, decay_bias)
+        self._settings = SGDSettings(
+            lr, momentum, dampening, nesterov, weight_decay, decay_bias, l1
+        )
         self.weight, self.bias = checks.parameters(weight, bias, floats=FLOATS, writeable=True)
         door.no_overlap((self.weight, self.bias), ("weight", "bias"))
         self.velocity = Velocity.of(self.weight, self.bias) if self._settings.momentum else None
@@ -317,7 +329,9 @@ class SGD:
         """
         if not hasattr(state, "keys"):
             raise TypeError(f"state must be what state_dict gives, got {type(state).__name__}")
-        settings = SGDSettings(**{name: _of(state, name) for name in asdict(self._settings)})
+        # a state that was saved before there was l1 has none
+        names = [name for name in asdict(self._settings) if name != "l1" or name in state]
+        settings = SGDSettings(**{name: _of(state, name) for name in names})
         velocity = None
         if settings.momentum:
             velocity = Velocity(

@@ -55,6 +55,7 @@ cdef extern from "fastsoftmax.h" nogil:
     ctypedef struct fs_step_settings:
         float lr, momentum, dampening
         float weight_decay, bias_weight_decay
+        float l1
         bint nesterov
         bint first_step
         const double *lr_of_steps
@@ -217,7 +218,7 @@ cdef int fill_params(fs_params *params, noun, bint writeable) except -1:
 
 
 cdef int fill_settings(fs_step_settings *s, noun) except -1:
-    (s.lr, s.momentum, s.dampening, s.nesterov, s.weight_decay, s.bias_weight_decay,
+    (s.lr, s.momentum, s.dampening, s.nesterov, s.weight_decay, s.bias_weight_decay, s.l1,
      s.first_step, lr_of_steps) = <tuple> noun
     s.lr_of_steps = <const double *> to_read(lr_of_steps if len(lr_of_steps) else None)
     return 0

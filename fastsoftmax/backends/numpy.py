@@ -123,7 +123,7 @@ def _forward(x: Array, scale: float, loss: Loss, params: Params) -> _Forward:
 
 
 def _update(
-    w: Array, g: Array, v: Array | None, weight_decay: float, settings: StepSettings
+    w: Array, g: Array, v: Array | None, weight_decay: float, l1: float, settings: StepSettings
 ) -> None:
     if weight_decay:
         g = g + weight_decay * w
@@ -132,6 +132,8 @@ def _update(
         v[...] = g if settings.first_step else momentum * v + (1 - settings.dampening) * g
         g = g + momentum * v if settings.nesterov else v
     w -= settings.lr * g
+    if l1:  # the proximal step, soft thresholding
+        w[...] = np.sign(w) * np.maximum(np.abs(w) - settings.lr * l1, 0) + 0.0
 
 
 # ---- the functions of Kernels ----
@@ -189,8 +191,9 @@ def sgd_update(
     settings: StepSettings,
 ) -> None:
     weight, bias, v_weight, v_bias = params
-    _update(weight, grad_weight / total_weight, v_weight, settings.weight_decay, settings)
-    _update(bias, grad_bias / total_weight, v_bias, settings.bias_weight_decay, settings)
+    grad_weight, grad_bias = grad_weight / total_weight, grad_bias / total_weight
+    _update(weight, grad_weight, v_weight, settings.weight_decay, settings.l1, settings)
+    _update(bias, grad_bias, v_bias, settings.bias_weight_decay, 0.0, settings)
 
 
 def train(

@@ -41,6 +41,7 @@ def train(
     dampening: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    l1: float = 0.0,
     class_weight: Any = None,
     sample_weight: Any = None,
     label_smoothing: float = 0.0,
@@ -71,8 +72,8 @@ def train(
         Learning rate: one for all steps, (epochs,) or one for each step, (epochs * n_steps,). A
         function returns that of an epoch, counted from 0, or those of its steps, (n_steps,); it
         is called as the epoch begins. `optim` has such functions.
-    momentum, dampening, nesterov, weight_decay
-        As in `SGD`, which is as in ``torch.optim.SGD``.
+    momentum, dampening, nesterov, weight_decay, l1
+        As in `SGD`, which is as in ``torch.optim.SGD``; `l1` makes weights exactly zero.
     class_weight : mapping, array_like of shape (K,), or "balanced", optional
         A mapping, or a pandas Series by its index, has weights of labels; a label that is not in
         it has weight 1. An array has weights in the order of the model's classes, which are sorted
@@ -144,7 +145,7 @@ def train(
     if ignore_index is not None:
         ignore_index = label(ignore_index, "ignore_index")
     rates = LearningRates(lr, epochs)
-    sgd = SGDSettings(0.0, momentum, dampening, nesterov, weight_decay)
+    sgd = SGDSettings(0.0, momentum, dampening, nesterov, weight_decay, l1=l1)
     kernels = get_backend(backend).kernels
 
     given = training_data(data, validation_data, sample_weight, ignore_index)
@@ -159,7 +160,7 @@ def train(
         settings={
             "data": given.name, "batch_size": batch_size, "epochs": epochs, "lr": [],
             "momentum": sgd.momentum, "dampening": sgd.dampening, "nesterov": sgd.nesterov,
-            "weight_decay": sgd.weight_decay, "class_weight": None,
+            "weight_decay": sgd.weight_decay, "l1": sgd.l1, "class_weight": None,
             "sample_weight": sample_weight is not None, "label_smoothing": label_smoothing,
             "ignore_index": ignore_index, "shuffle": shuffle, "seed": seed, "init_std": init_std,
         },

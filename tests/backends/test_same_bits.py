@@ -20,6 +20,8 @@ SETTINGS = {
     "momentum": SGDSettings(lr=0.1, momentum=0.9),
     "dampening": SGDSettings(lr=0.1, momentum=0.9, dampening=0.4),
     "nesterov": SGDSettings(lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.07),
+    "l1": SGDSettings(lr=0.3, weight_decay=0.07, l1=0.05),
+    "l1, momentum": SGDSettings(lr=0.1, momentum=0.8, nesterov=True, l1=0.05),
     "momentum, decay_bias=False": SGDSettings(
         lr=0.1, momentum=0.9, dampening=0.4, weight_decay=0.07, decay_bias=False
     ),

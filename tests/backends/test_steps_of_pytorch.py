@@ -24,6 +24,9 @@ OPTIONS = {
     "nesterov": {"momentum": 0.9, "nesterov": True},
     "momentum and weight_decay": {"momentum": 0.7, "dampening": 0.2, "weight_decay": 0.05},
     "nesterov and weight_decay": {"momentum": 0.7, "nesterov": True, "weight_decay": 0.05},
+    "l1": {"l1": 0.3},
+    "l1, momentum and weight_decay": {"momentum": 0.7, "weight_decay": 0.05, "l1": 0.3},
+    "l1 and nesterov": {"momentum": 0.7, "nesterov": True, "l1": 0.3},
 }
 LR = 0.02  # small enough that rounding errors do not grow with the steps
 
@@ -41,7 +44,8 @@ def problem(request, row_type):
 class Torch:
     """torch.nn.Linear in training, from the problem's parameters."""
 
-    def __init__(self, problem, dtype, decay_bias=True, **options):
+    def __init__(self, problem, dtype, decay_bias=True, l1=0.0, **options):
+        self.l1 = l1
         self.x = torch.tensor(problem.x).to(dtype) * problem.scale
         self.target = torch.tensor(problem.target)
         n_classes, n_features = problem.weight.shape
@@ -61,6 +65,10 @@ class Torch:
         self.sgd.zero_grad()
         loss.backward()
         self.sgd.step()
+        if self.l1:  # the proximal step, as it is written beside an optimizer
+            with torch.no_grad():
+                w = self.linear.weight
+                w.copy_(w.sign() * (w.abs() - self.sgd.param_groups[0]["lr"] * self.l1).relu())
         return loss.item(), (logits.argmax(dim=1) == target).sum().item()
 
     def arrays(self):

@@ -73,16 +73,16 @@ def test_train_writes_what_it_is_asked_for(run, npz, trained, tmp_path):
 def test_every_option_reaches_the_training(run, npz, data, tmp_path):
     code, _, err = run(
         "train", "--data", npz, "--epochs", 2, "--batch-size", 100, "--lr", 0.05,
-        "--momentum", 0.9, "--nesterov", "--weight-decay", 0.01, "--class-weight", "balanced",
-        "--label-smoothing", 0.1, "--no-shuffle", "--seed", 3,
+        "--momentum", 0.9, "--nesterov", "--weight-decay", 0.01, "--l1", 0.001,
+        "--class-weight", "balanced", "--label-smoothing", 0.1, "--no-shuffle", "--seed", 3,
         "--init-std", 0.5, "--backend", "numpy", "--num-threads", 1, "--save", tmp_path / "m",
         "--json", tmp_path / "j",
     )  # fmt: skip
     assert (code, err) == (0, [])
     result = fs.train(
         data, epochs=2, batch_size=100, lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01,
-        class_weight="balanced", label_smoothing=0.1, shuffle=False, seed=3, init_std=0.5,
-        backend="numpy",
+        l1=0.001, class_weight="balanced", label_smoothing=0.1, shuffle=False, seed=3,
+        init_std=0.5, backend="numpy",
     )  # fmt: skip
     loaded = fs.LinearClassifier.load(tmp_path / "m")
     assert loaded.weight.tobytes() == result.model.weight.tobytes()

@@ -129,7 +129,7 @@ def test_the_state_is_a_copy():
 def test_it_shows_its_settings():
     assert repr(fs.SGD(WEIGHT.copy(), BIAS.copy(), lr=0.5)) == (
         "SGD(lr=0.5, momentum=0.0, dampening=0.0, nesterov=False, weight_decay=0.0, "
-        "decay_bias=True)"
+        "decay_bias=True, l1=0.0)"
     )
 
 
@@ -169,3 +169,13 @@ def test_velocities_do_not_share():
     a.weight += 1
     a.started = True
     assert not b.weight.any() and not b.started
+
+
+def test_a_state_without_l1():
+    """As it was saved before there was l1."""
+    sgd = fs.SGD(WEIGHT.copy(), BIAS.copy(), lr=0.5, l1=0.25)
+    state = sgd.state_dict()
+    assert state["l1"] == 0.25
+    del state["l1"]
+    sgd.load_state_dict(state)
+    assert sgd.state_dict()["l1"] == 0.0

@@ -18,11 +18,11 @@ def test_defaults_are_those_of_torch():
     sgd = SGDSettings(0.1)
     assert dataclasses.asdict(sgd) == {
         "lr": 0.1, "momentum": 0.0, "dampening": 0.0, "nesterov": False, "weight_decay": 0.0,
-        "decay_bias": True,
+        "decay_bias": True, "l1": 0.0,
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay", "dampening"])
+@pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay", "dampening", "l1"])
 @pytest.mark.parametrize("value", ["0.1", None, 1j, [0.1]], ids=repr)
 def test_not_a_number(name, value):
     with pytest.raises(TypeError) as error:
@@ -30,7 +30,7 @@ def test_not_a_number(name, value):
     assert str(error.value) == f"{name} must be a number, got {value!r}"
 
 
-@pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay", "dampening"])
+@pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay", "dampening", "l1"])
 @pytest.mark.parametrize("value", [NAN, INF, -INF, np.float32("nan")], ids=repr)
 def test_not_finite(name, value):
     with pytest.raises(ValueError) as error:
@@ -38,7 +38,7 @@ def test_not_finite(name, value):
     assert str(error.value) == f"{name} must be finite in float32, got {value!r}"
 
 
-@pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay"])
+@pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay", "l1"])
 @pytest.mark.parametrize("value", [-1, -0.1, -5e-324], ids=repr)
 def test_negative(name, value):
     with pytest.raises(ValueError) as error:

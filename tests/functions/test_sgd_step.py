@@ -20,7 +20,7 @@ class ByHand:
 
     def step(
         self, x, target, *, lr, scale=1.0, momentum=0.0, dampening=0.0, nesterov=False,
-        weight_decay=0.0,
+        weight_decay=0.0, l1=0.0,
     ):  # fmt: skip
         x = scale * x.reshape(len(x), -1).astype(np.float64)
         log_p = log_softmax(x @ self.parameters[0].T + self.parameters[1])
@@ -33,6 +33,8 @@ class ByHand:
                 self.velocities[i] = v
                 g = g + momentum * v if nesterov else v
             self.parameters[i] -= lr * g
+        w = self.parameters[0]
+        w[...] = np.sign(w) * np.maximum(np.abs(w) - lr * l1, 0)
         return -log_p[np.arange(len(x)), target].mean()
 
 

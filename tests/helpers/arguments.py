@@ -44,6 +44,7 @@ NUMBERS = {
     "momentum": 0.5,
     "dampening": 0.5,
     "weight_decay": 0.125,
+    "l1": 0.125,
     "init_std": 0.5,
     "label_smoothing": 0.25,
 }

@@ -70,6 +70,8 @@ SETTINGS = [
     {"lr": 0.5, "momentum": 0.9},
     {"lr": 0.5, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1},
     {"lr": 0.5, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
+    {"lr": 0.5, "l1": 0.1},
+    {"lr": 0.5, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1, "l1": 0.1},
 ]
 
 

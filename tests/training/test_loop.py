@@ -22,6 +22,7 @@ LOOPS = {
     "damped": {"momentum": 0.9, "dampening": 0.5, "batch_size": 100},
     "nesterov": {"momentum": 0.9, "nesterov": True, "batch_size": 100},
     "decay": {"weight_decay": 0.1, "batch_size": 100},
+    "l1": {"l1": 0.01, "momentum": 0.5, "batch_size": 100},
 }
 
 

@@ -18,8 +18,8 @@ def of_step(settings: StepSettings, step: int) -> StepSettings:
     return StepSettings(
         lr_of_steps[step] if lr_of_steps.shape[0] > 0 else settings.lr,
         settings.momentum, settings.dampening, settings.nesterov,
-        settings.weight_decay, settings.bias_weight_decay, settings.first_step and step == 0,
-        lr_of_steps,
+        settings.weight_decay, settings.bias_weight_decay, settings.l1,
+        settings.first_step and step == 0, lr_of_steps,
     )  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def of_bias(settings: StepSettings) -> StepSettings:
     """The settings of the bias, in the place of those of the weight."""
     return StepSettings(
         settings.lr, settings.momentum, settings.dampening, settings.nesterov,
-        settings.bias_weight_decay, settings.bias_weight_decay, settings.first_step,
+        settings.bias_weight_decay, settings.bias_weight_decay, 0.0, settings.first_step,
         settings.lr_of_steps,
     )  # fmt: skip
 
@@ -44,6 +44,7 @@ def update(w: Array, grad: Array, v: Array, total_weight: float, settings: StepS
     grad_scale = ONE / (np.float32(total_weight) if abs(total_weight) >= TINY else ONE)
     decay = np.float32(settings.weight_decay)
     lr, momentum = np.float32(settings.lr), np.float32(settings.momentum)
+    shrinkage = lr * np.float32(settings.l1)
     undamped = ONE - np.float32(settings.dampening)
     for i in range(w.shape[0]):
         g = grad[i] * grad_scale
@@ -53,3 +54,6 @@ def update(w: Array, grad: Array, v: Array, total_weight: float, settings: StepS
             v[i] = g if settings.first_step else momentum * v[i] + undamped * g
             g = g + momentum * v[i] if settings.nesterov else v[i]
         w[i] -= lr * g
+        if shrinkage > ZERO and w[i] == w[i]:  # the proximal step of L1; NaN stays NaN
+            away = abs(w[i]) - shrinkage
+            w[i] = ZERO if away <= ZERO else (away if w[i] > ZERO else -away)
