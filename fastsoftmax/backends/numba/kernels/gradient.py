@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ....arrays import Array
 from ....problem import Rows
-from .jit import CLASSES, FUSE, SUM, VECTOR, ZERO, fill, kernel, never_inlined
+from .jit import CACHE_LINE, CLASSES, FUSE, SUM, VECTOR, ZERO, fill, kernel, never_inlined
 from .rows import fetch, row_of
 
 
@@ -34,11 +34,17 @@ def add_gradient(
     never_inlined()
     n_classes, width = grad.shape
     whole, n_rows = width // VECTOR * VECTOR, end - begin if taken[0] >= 0 else 0
+    of_line = CACHE_LINE // source.x.itemsize
     for k in range(0, n_classes, CLASSES):
         g0, g1, g2, g3, g4 = grad[k], grad[k + 1], grad[k + 2], grad[k + 3], grad[k + 4]
-        fetched, to_fetch = width * k // n_classes, width * (k + CLASSES) // n_classes
+        # the features of the next rows that are this part's, in whole lines: of many classes most
+        # have none, and lose no time with it
+        fetched = width * k // n_classes // of_line * of_line
+        to_fetch = width * (k + CLASSES) // n_classes // of_line * of_line
+        if k + CLASSES >= n_classes:
+            to_fetch = width
         for r in range(0, n_rows, 4):
-            if ahead + r < source.order.shape[0]:
+            if fetched < to_fetch and ahead + r < source.order.shape[0]:
                 for i in range(r, r + 4):
                     fetch(source, ahead + i, fetched, to_fetch)
             x0, x1 = row_of(rows, begin + taken[r]), row_of(rows, begin + taken[r + 1])

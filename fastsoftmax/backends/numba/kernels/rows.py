@@ -39,13 +39,15 @@ def row_of(rows: Rows, i: int) -> Array:
 def fetch(rows: Rows, i: int, begin: int, end: int) -> None:
     """Asks that features [begin, end) of the i-th row in an order, if there is one, be in L2.
 
-    Rows as they come are left to the CPU, which fetches ahead by itself.
+    They are as many as whole cache lines hold, or end with the row. Rows as they come are left to
+    the CPU, which fetches ahead by itself.
     """
-    if i < rows.order.shape[0] and begin < end:
+    if i < rows.order.shape[0]:
         row = row_of(rows, i)
         for f in range(begin, end, CACHE_LINE // row.itemsize):
             prefetch(row, f)
-        prefetch(row, end - 1)  # in one line more, where rows do not begin with a line
+        if end == row.shape[0]:
+            prefetch(row, end - 1)  # in one line more, where the row begins within a line
 
 
 @kernel
