@@ -34,7 +34,7 @@ def isa(request):
 
 @pytest.fixture(params=list(helpers.implementations()))
 def backend(request):
-    """Each backend, the C one once for each instruction set."""
+    """Each backend; the C backend once for each instruction set, which is then in use."""
     name, isa = request.param
     helpers.need_backend(name)
     if isa is None:

@@ -9,7 +9,7 @@ import pytest
 PAGE = Path(__file__).parents[1] / "docs" / "use-the-kernel.md"
 EXAMPLES = dict(re.findall(r"## (.+?)\n.*?```python\n(.*?)```", PAGE.read_text(), re.DOTALL))
 
-# What each must end with: so good an accuracy that it has learnt
+# Each must end with this: the accuracy shows that it has learnt
 CHECKS = {
     "A NumPy loop": "assert model.score(x, y) > 0.98",
     "A PyTorch module": "assert accuracy > 0.98 and torch.equal(linear.weight, net.head.weight)",

@@ -1,4 +1,4 @@
-"""What is no ndarray, but lies in memory as one."""
+"""Arrays of other kinds that lie in memory as NumPy's do are as good as these."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SGD = optim.SGDSettings(0.1, momentum=0.5)
 
 
 def test_arrays_that_are_as_good():
-    """Of what is no ndarray, but lies in memory as one."""
+    """Whatever lies in memory as an array of NumPy's does."""
     expected = model().decision_function(X)
     for x in (np.ma.array(X), X.view(np.matrix), tensor(X), memoryview(X)):
         np.testing.assert_array_equal(model().decision_function(x), expected)

@@ -1,4 +1,4 @@
-"""Numbers of any kind, wherever one is taken, are the number of Python that they are."""
+"""Numbers of any kind are taken by their value, wherever a number is taken."""
 
 from __future__ import annotations
 
@@ -42,9 +42,6 @@ def assert_on_record(result, expected, path):
     history = json.loads(json.dumps(result.history.to_dict()))
     assert history["lr"] == expected.history.lr
     assert repr(result.model.settings) == repr(expected.model.settings)  # no types of NumPy
-
-
-# ---- numbers ----
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -107,9 +104,6 @@ def test_what_a_message_shows_is_short():
     assert scalars.shown(0.1) == "0.1"
     for value in (np.zeros((50, 50)), "a" * 1000, 10**5000):
         assert len(scalars.shown(value)) < 150 and "\n" not in scalars.shown(value)
-
-
-# ---- arrays of other kinds ----
 
 
 def test_fractions_as_weights():

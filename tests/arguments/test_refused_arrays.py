@@ -1,5 +1,4 @@
-"""Rows, logits, targets and results that are no plain array: refused, with what makes one of
-them."""
+"""Rows, logits, targets and results that are no plain array: the message says what makes one."""
 
 from __future__ import annotations
 

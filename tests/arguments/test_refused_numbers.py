@@ -48,16 +48,22 @@ OF_NUMBERS = {
 # ---- numbers ----
 
 
-@pytest.mark.parametrize("what", NO_NUMBERS)
-@pytest.mark.parametrize("where", OF_NUMBERS)
+# What may also be one number for each epoch or step: training/test_schedules.py refuses those
+MAY_BE_ARRAYS = {"lr", "a schedule's lr"}
+
+
+@pytest.mark.parametrize(
+    "where, what",
+    [
+        (where, what)
+        for where in OF_NUMBERS
+        for what in NO_NUMBERS
+        if where not in MAY_BE_ARRAYS or np.ndim(NO_NUMBERS[what]) == 0
+    ],
+)
 def test_what_is_no_number_is_refused(where, what):
-    value = NO_NUMBERS[what]
-    if where in ("lr", "a schedule's lr") and np.ndim(value):  # one for each epoch, or step
-        expected = pytest.raises(ValueError, match=r"^[\w()]+ must be a number, or have shape ")
-    else:
-        expected = pytest.raises(TypeError, match=r"^[\w()]+ must be a number, got ")
-    with expected:
-        OF_NUMBERS[where](value)
+    with pytest.raises(TypeError, match=r"^[\w()]+ must be a number, got "):
+        OF_NUMBERS[where](NO_NUMBERS[what])
 
 
 @pytest.mark.parametrize("value", [10**400, 10**5000, Decimal("1e400"), 1e39], ids="abcd")

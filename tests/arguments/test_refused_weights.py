@@ -30,7 +30,7 @@ BAD_CLASS_WEIGHTS = {
 }
 
 
-# ---- the scale of weights ----
+# ---- of classes, and of both ----
 
 
 @pytest.mark.parametrize("case", BAD_CLASS_WEIGHTS)
@@ -71,7 +71,7 @@ def test_weights_too_far_apart_for_batches():
         train(sample_weight=np.where(np.arange(N) < 30, 1, 1e-60))
     with pytest.raises(ValueError, match="no row counts for anything"):
         train(sample_weight=np.zeros(N))
-    # in one batch the light rows are beside the heavy ones
+    # in one batch the heavy rows outweigh the light ones
     assert np.isfinite(fs.sgd_step(X, Y, WEIGHT.copy(), BIAS.copy(), lr=1, sample_weight=each))
 
 
@@ -89,7 +89,7 @@ SAMPLE_WEIGHTS = {
 }  # fmt: skip
 
 
-# ---- arrays of other kinds ----
+# ---- of rows ----
 
 
 @pytest.mark.parametrize("case", SAMPLE_WEIGHTS)

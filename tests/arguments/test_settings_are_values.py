@@ -1,4 +1,4 @@
-"""An array given as a setting is taken as the value it has then."""
+"""An array given as a setting is read once: a later change of it has no effect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_learning_rate_that_changes_later():
 
 @pytest.mark.parametrize("make", [np.array, lambda v: tensor(v)], ids=["array", "tensor"])
 def test_a_step_takes_the_value_of_now(make):
-    """What the settings of the last steps are kept by must not change under them."""
+    """Settings are kept for the next step: what they are found again by must not change."""
     rate, each = make(0.5), make([1.0, 2.0, 3.0])
     weight, bias, w, b = WEIGHT.copy(), BIAS.copy(), WEIGHT.copy(), BIAS.copy()
     for lr, heavy in ((0.5, 1.0), (0.25, 7.0), (0.125, 5.0)):

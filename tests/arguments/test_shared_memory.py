@@ -1,4 +1,4 @@
-"""Arrays that share memory: refused where one is updated, no matter where one is a result."""
+"""Arrays that share memory: refused if one of them is updated, allowed if one is a result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from helpers.arguments import BIAS, WEIGHT, D, K, N, X, Y
 
 
 def memory(*shapes, at):
-    """Arrays in one buffer, each where `at` says, in floats."""
+    """Arrays of one buffer; `at` says, in floats, where each begins."""
     buffer = np.random.default_rng(2).standard_normal(2000).astype(np.float32)
     return [
         buffer[place : place + int(np.prod(shape))].reshape(shape)
@@ -44,8 +44,7 @@ def good():
 
 
 def overlapping(first, second):
-    """Good arguments but for these two, of which the second begins in the last element of the
-    first."""
+    """Good arguments, except that `second` begins in the last element of `first`."""
     (shape, dtype), given = READ[second] if second in READ else (WRITTEN[second], "f4"), good()
     n = int(np.prod(WRITTEN[first]))
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize

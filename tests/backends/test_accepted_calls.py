@@ -18,7 +18,7 @@ _numpy = get_backend("numpy")
 @pytest.mark.parametrize("n", [2, 100, 128, 129, 200, 256, 300, 40_000, 70_000, 2**31])
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i2", ">i2", "u2", "i4", ">u4", "i8", "u8", ">i8"])
 def test_range_of_indices_of_every_type(dtype, n):
-    """Of `checks` alone: what it let through, the C backend would take for an address."""
+    """Tried on `checks` alone: an index that it let through would be an address to the kernels."""
     limits = np.iinfo(dtype)
     values = {limits.min, -200, -128, -2, -1, 0, 1, n - 1, n, n + 1, limits.max}
     for value in sorted(v for v in values if limits.min <= v <= limits.max):
@@ -36,7 +36,7 @@ def test_range_of_indices_of_every_type(dtype, n):
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_good_arguments(function, backend):
-    """Those that the bad ones are made of."""
+    """The arguments that test_refused_calls.py makes bad ones of."""
     given = arguments(MOMENTUM)
     before = given["weight"].copy()
     call(backend, function, given)

@@ -6,7 +6,7 @@ from fastsoftmax.backends import BACKENDS, available_backends
 from helpers import need_backend
 
 SAY = "import fastsoftmax as fs; print(fs.get_backend().name, *fs.available_backends())"
-# As if a package, or a module that was not built, were not there
+# A line of Python that makes these modules as if they were not there
 HIDE = "import sys; sys.modules.update(dict.fromkeys({!r})); "
 
 

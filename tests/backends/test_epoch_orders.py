@@ -51,8 +51,8 @@ def test_train_epoch_over_orders(order, batch_size, backend, row_type):
     assert results["ours"][3] == results["truth"][3]
 
 
-# A last batch that by the rounding of chunks has more of them than a whole one. In a process of
-# its own, as writing past the room for them may end it.
+# The last batch is smaller than the others, and yet is cut into more chunks. This runs in a
+# process of its own, because to write past the workspace might end it.
 MORE_CHUNKS_IN_THE_LAST_BATCH = """
 import numpy as np
 from fastsoftmax import backends
@@ -84,7 +84,7 @@ def test_more_chunks_in_the_last_batch(run_python):
 
 
 def test_spans_of_fewer_rows(backend):
-    """So many classes that the residuals of 500 rows at once would take over 64 MB."""
+    """The classes are so many that residuals of 500 rows at once would take over 64 MB."""
     problem = make_problem(500, 3, 40_000)
     weight, bias = problem.parameters(np.float64)
     truth = _numpy.loss_and_grad(problem.x, problem.target, weight, bias)

@@ -17,7 +17,7 @@ TINY, HUGE = np.finfo(np.float32).tiny, np.finfo(np.float32).max
 
 
 def ulp_error(ours, truth):
-    """Of float32 `ours`, in units of the last place of the float32 nearest to `truth`."""
+    """The error in units of the last place of the float32 nearest to `truth`."""
     unit = np.spacing(np.abs(truth.astype(np.float32))).astype(np.float64)
     return np.abs(ours.astype(np.float64) - truth) / unit
 
@@ -29,7 +29,7 @@ def neighbours(values, steps=50):
 
 
 def every_nth_float(first, last, n):
-    """Of the n float32 numbers of one sign between the two, about a million, evenly in bits."""
+    """About n float32 numbers from first to last, which have one sign, evenly in their bits."""
     begin, end = (int(np.float32(value).view(np.int32)) for value in (first, last))
     return np.arange(begin, end + 1, max(1, (end - begin) // n), dtype=np.int32).view(np.float32)
 

@@ -98,8 +98,10 @@ def trace(request):
 
 
 def inputs(row_type):
-    """Ten batches of 64 rows with 20 features and labels of 5 classes; parameters; scale. Of
-    RandomState, whose numbers never change, and of its functions those without rounding."""
+    """Ten batches of 64 rows with 20 features and labels of 5 classes; parameters; scale.
+
+    They come from functions of RandomState that do not round: these numbers never change.
+    """
     random = np.random.RandomState(20)
     if row_type == "uint8":
         x, scale = random.randint(0, 256, (10, 64, 20)).astype(np.uint8), 1 / 255

@@ -11,8 +11,8 @@ from fastsoftmax.optim import SGDSettings, Velocity
 from fastsoftmax.settings import CrossEntropy
 from helpers import make_problem, shape_id
 
-# (N, D, K): by rows, with and without a tail, of one class block and of two; fewer rows than
-# classes; by tiles, with panels, two threads sharing rows and sharing classes
+# (N, D, K). SMALL go by rows, with full blocks and not, of one class block and of more; the last
+# has fewer rows than classes. LARGE go by tiles; threads share their rows or their classes.
 SMALL = [(70, 37, 13), (200, 784, 10), (65, 5, 2), (129, 1, 3), (30, 97, 200)]
 LARGE = [(300, 2049, 40), (90, 1025, 100), (1100, 97, 700)]
 BAD = [np.nan, np.inf, -np.inf, 3e38]
@@ -36,7 +36,7 @@ TOGETHER = [
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """Rows some of which, `nothing`, count for nothing; `x` has what is no number there."""
+    """A problem in which the rows of `nothing` count for nothing, and hold no numbers."""
 
     x: np.ndarray
     target: np.ndarray
@@ -66,7 +66,7 @@ class Case:
         )
 
     def with_numbers(self):
-        """The case with numbers in these rows."""
+        """The case with other numbers in these rows."""
         x = self.x.copy()
         x[self.nothing] = np.random.default_rng(1).standard_normal(x[self.nothing].shape)
         return replace(self, x=x)
@@ -165,7 +165,7 @@ def test_as_without_them(backend, case):
     assert sums.loss == pytest.approx(true_sums.loss, rel=1e-6)
     assert (sums.correct, sums.counted) == (true_sums.correct, true_sums.counted)
     assert sums.counted == (~case.nothing).sum()
-    # with probabilities a mean is over the number of rows
+    # if targets are probabilities, a mean divides by the number of rows
     extra = 0.0
     if case.target.ndim == 2:
         weights = np.ones(len(case.x)) if case.sample_weight is None else case.sample_weight
@@ -218,7 +218,7 @@ def test_nothing_but_such_rows(backend, shape, way):
 
 
 def test_no_class_of_any_weight(backend):
-    """Smoothing gives parts to all classes, which are nothing then."""
+    """Smoothing gives a part to every class, so a target of zeros counts."""
     x, target, weight, bias = make_problem(70, 37, 13)
     x = np.full_like(x, np.nan)
     keywords = {"criterion": CrossEntropy(np.zeros(13), 0.3)}
@@ -229,7 +229,7 @@ def test_no_class_of_any_weight(backend):
 
 
 def test_smoothing_makes_a_row_count(backend):
-    """Of a class of weight 0: the others have a part in its loss, so NaN is NaN."""
+    """A class of weight 0 is smoothed over the others: its rows count, and NaN is NaN."""
     x, target, weight, bias = make_problem(70, 37, 13)
     class_weight = np.ones(13)
     class_weight[target[0]] = 0
@@ -252,7 +252,7 @@ def test_rows_that_count_show_their_nan(backend, case):
 
 
 def test_infinite_weight(backend, case):
-    """Of one class: logits are no numbers, and rows that count for nothing stay at 0."""
+    """One class has an infinite weight: rows that count for nothing stay at 0."""
     case = replace(case.with_numbers(), weight=case.weight.copy())
     case.weight[0] = np.inf
     *_, grad_input = loss_and_grad(backend, case)

@@ -53,7 +53,7 @@ def test_select_isa():
 
 
 def test_results_differ_between_isas():
-    """So that tests which run over all of them do run different kernels."""
+    """Tests that run over all of them do run different kernels."""
     problem = make_problem(257, 784, 10)
     before = _cython.selected_isa()
     results = set()

@@ -89,7 +89,7 @@ def _answers(problem, flags):
 
 @pytest.fixture(params=COMBINATIONS.values(), ids=COMBINATIONS)
 def answers(request, shape, row_type):
-    """What is asked, the truth, and how PyTorch does in float32."""
+    """The problem, the truth, and the answers of PyTorch in float32."""
     return _answers(make_problem(*shape, row_type), request.param)
 
 
@@ -132,7 +132,7 @@ def test_values(backend, answers):
     ids=[name for name, flags in COMBINATIONS.items() if flags[3]],
 )
 def test_ignored_rows_count_for_nothing(backend, shape, flags):
-    """Their losses and gradients are just 0, and they could as well not be there."""
+    """Their losses and gradients are exactly 0, and without them nothing else changes."""
     weighed = weigh(make_problem(*shape), flags)
     kept = weighed.target >= 0
     grad_input = np.empty(weighed.problem.x.shape, np.float32)

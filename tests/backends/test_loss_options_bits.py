@@ -37,7 +37,7 @@ def test_plain_criterion_changes_nothing(backend, shape, row_type):
 
 
 def test_weights_of_1_change_little(backend, shape, row_type):
-    """Another way through the kernels, to the same numbers."""
+    """The kernels of weights give nearly what those without weights give."""
     problem = make_problem(*shape, row_type)
     n_rows, _, n_classes = shape
     onehot = np.eye(n_classes, dtype=np.float32)[problem.target]
@@ -88,7 +88,7 @@ def test_train_epoch_is_a_loop_of_train_step(backend, weighed, batch_size):
 
 
 def everything(backend, weighed, num_threads):
-    """Bits of all that depends on the options."""
+    """The bits of all results that depend on the options."""
     keywords = weighed.keywords | {"num_threads": num_threads}
     state = parameters(weighed)
     grad_input = np.empty(weighed.problem.x.shape, np.float32)

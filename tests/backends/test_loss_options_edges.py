@@ -1,5 +1,4 @@
-"""Options of the loss at their edges: batches that weigh nothing, classes of coefficient 0,
-ties."""
+"""Options of the loss at their edges: batches that weigh 0, classes of coefficient 0, ties."""
 
 import numpy as np
 import pytest
@@ -48,7 +47,7 @@ def test_all_rows_ignored(backend, shape, row_type):
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 def test_a_batch_of_weight_0(backend, shape, momentum):
-    """It changes nothing but by what momentum there was; the batches around it do."""
+    """It changes the parameters by the momentum alone; the batches around it as ever."""
     problem = make_problem(*shape)
     x, target, weight, bias = problem
     sample_weight = np.ones(len(x), np.float32)
@@ -65,7 +64,7 @@ def test_a_batch_of_weight_0(backend, shape, momentum):
 
 
 def test_classes_of_coefficient_0(backend, row_type):
-    """They have no part in the loss, be their logit -infinity; others make it infinite."""
+    """A logit of -infinity has no part in the loss if its coefficient is 0."""
     problem = make_problem(70, 37, 13, row_type)
     x, target, weight, bias = problem
     bias = bias.copy()
@@ -133,7 +132,7 @@ def test_the_first_largest_probability_is_the_target(backend):
     )
     sums = backend.evaluate(x, probabilities, weight, bias)
     assert (sums.correct, sums.total_weight, sums.counted) == (2, 4, 4)
-    # probabilities are not ignored, and their weight is not that of their class
+    # a row of probabilities is never ignored, and its weight is not that of a class
     criterion = CrossEntropy(np.array([5, 5, 5, 5]), ignore_index=0)
     sums = backend.evaluate(
         x, probabilities, weight, bias, criterion=criterion, sample_weight=[1, 2, 3, 4]

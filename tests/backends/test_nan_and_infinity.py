@@ -1,5 +1,4 @@
-"""NaN and infinity of rows, parameters and logits show in every result they belong to, and in
-no other."""
+"""NaN and infinity in rows, parameters and logits show in the results of these, and only there."""
 
 import math
 
@@ -22,7 +21,7 @@ _numpy = get_backend("numpy")
     ids=str,
 )
 def test_a_bad_feature_shows(bad, shape, row, feature, backend):
-    """In a full vector or after them; in an odd last row, or before it."""
+    """The feature is in a full vector or after all; the row is an odd last one or before it."""
     good = make_problem(*shape)
     x = good.x.copy()
     target = _numpy.predict_logits(x, good.weight, good.bias).argmax(axis=1)
@@ -38,7 +37,7 @@ def test_a_bad_feature_shows(bad, shape, row, feature, backend):
             x, target, None, 67, weight, bias, SGDSettings(lr=0.1)
         )
         assert not math.isfinite(loss) and correct == 66
-    # not hidden in the sum over batches either, and the other rows' logits are theirs
+    # nor is it lost in the sum over batches; logits of other rows stay as they were
     weight, bias = good.parameters()
     loss, *_ = backend.train_epoch(x, target, None, 1, weight, bias, SGDSettings(lr=0))
     assert not math.isfinite(loss)

@@ -1,5 +1,4 @@
-"""The cache of compiled Numba kernels: damage is a miss, and mended; nowhere to write is no
-trouble."""
+"""The cache of compiled Numba kernels: damage is a miss and is mended; no cache is no trouble."""
 
 import os
 import pickle
@@ -26,7 +25,7 @@ MISS = "compiling the Numba kernels, as their cache cannot be used: "
 
 
 def compile_the_smallest():
-    """Whether it came from the cache; it runs."""
+    """Runs the smallest kernel; whether it came from the cache."""
     driver = dispatcher_of(sgd, "float32", parallel=False)
     w, b, g = np.ones((2, 3), np.float32), np.ones(2, np.float32), np.ones((2, 3), np.float32)
     params = Params(w, b, np.empty((0, 0), np.float32), np.empty(0, np.float32))
@@ -37,7 +36,7 @@ def compile_the_smallest():
 
 @pytest.fixture
 def empty(monkeypatch, tmp_path):
-    """The folder of a cache of its own."""
+    """The folder of a cache that is empty."""
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(_numba_cache, "_warned", False)
     return tmp_path / "cache"
@@ -45,7 +44,7 @@ def empty(monkeypatch, tmp_path):
 
 @pytest.fixture
 def filled(empty):
-    """The same, with the smallest kernel in it."""
+    """The folder of a cache that has the smallest kernel."""
     assert not compile_the_smallest()
     assert compile_the_smallest()
     return empty
@@ -78,7 +77,7 @@ def test_a_damaged_cache_is_a_miss_and_mended(damage, pattern, filled):
 
 @pytest.mark.parametrize("where", [0.2, 0.5, 0.8])
 def test_damaged_machine_code_is_not_run(where, filled):
-    """It would end the process, or compute something else."""
+    """Run, it might end the process, or compute something else."""
     (path,) = filled.rglob(CODE)
     path.write_bytes(flip(path.read_bytes(), where))
     with pytest.warns(RuntimeWarning, match=MISS + "ValueError: a file of it is damaged"):

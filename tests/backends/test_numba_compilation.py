@@ -166,7 +166,7 @@ def _locks_are_free():
 
 
 def test_compilation_needs_no_standard_error(monkeypatch):
-    """As in windowed programs, which have none."""
+    """Programs in windows have none."""
     closed = open(os.devnull)
     closed.close()
     for stream in (None, object(), closed):

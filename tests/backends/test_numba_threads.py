@@ -1,5 +1,4 @@
-"""The Numba backend's threads: borrowed and given back, the same bits by every layer, Ctrl-C
-heard."""
+"""The Numba backend's threads: taken and given back, the same bits by each layer, Ctrl-C heard."""
 
 import os
 import threading
@@ -19,7 +18,7 @@ import numba
 from fastsoftmax.backends import numba as _numba
 from fastsoftmax.backends.numba import team as _numba_team
 
-# ---- ctrl-C ----
+# ---- Ctrl-C ----
 
 
 @pytest.mark.parametrize("in_order", [True, False])

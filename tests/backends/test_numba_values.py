@@ -33,7 +33,7 @@ def _exp(x):
 
 
 def test_exp_error():
-    """The bound that its docstring states, as of csrc/exp.h."""
+    """The bound is that of its docstring, and of exp in C."""
     x = np.concatenate([np.linspace(LOWEST, 0, 500_000), np.linspace(0, 88, 250_000)])
     x = np.clip(x.astype(np.float32), LOWEST, 88)
     truth = np.exp(x.astype(np.float64))
@@ -125,16 +125,10 @@ print("done")
 """
 
 
-# ---- without compilation ----
-
-
 def test_kernels_are_python(run_python):
-    """With the JIT disabled they run as they are written: a debugger can step through them."""
+    """With the JIT disabled they run as Python: a debugger can step through them."""
     result = run_python(PLAIN_PYTHON, NUMBA_DISABLE_JIT="1")
     assert (result.stdout, result.stderr) == ("done\n", "")
-
-
-# ---- threads ----
 
 
 def test_sgd_update_takes_the_settings_as_they_are():
@@ -152,7 +146,7 @@ def test_sgd_update_takes_the_settings_as_they_are():
 
 
 def test_probabilities_beyond_the_last_row_are_zero():
-    """Not what lay in memory: it may be NaN there, and 0 * NaN is no 0."""
+    """Else they were what lay in memory, which may be NaN, and 0 * NaN is not 0."""
     rng = np.random.default_rng(0)
     for n_rows in (1, 2, 3, 5, 63, 65) * 20:
         problem = make_problem(n_rows, 3, 2)

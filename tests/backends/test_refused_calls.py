@@ -17,7 +17,7 @@ def strided(array):
     return np.repeat(array, 2, axis=-1)[..., ::2]
 
 
-# what is wrong: (parameter, its bad value made from the good arguments, exception, its words)
+# what is wrong: (parameter, its bad value made of the good arguments, exception, its words)
 BAD = {
     "x of float16": ("x", lambda a: a["x"].astype(np.float16), TypeError, "got float16"),
     "x of int64": ("x", lambda a: a["x"].astype(np.int64), TypeError, "x must be float32"),
@@ -340,7 +340,7 @@ def bad_cases():
 
 
 def complaint(backend, function, given):
-    """Type and message of the exception; the NumPy backend takes one type more, and says so."""
+    """Type and message of the exception, without the type that only the NumPy backend takes."""
     with pytest.raises((TypeError, ValueError)) as raised:
         call(backend, function, given)
     return raised.type, str(raised.value).replace(" or float64", "")

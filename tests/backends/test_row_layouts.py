@@ -8,7 +8,7 @@ from helpers import make_problem, shape_id
 
 
 def everything(backend, problem, x):
-    """Results of all functions that take rows, as bytes."""
+    """What the functions that take rows give, as bytes."""
     _, target, weight, bias = problem
     loss, grad_weight, grad_bias = backend.loss_and_grad(
         x, target, weight, bias, scale=problem.scale

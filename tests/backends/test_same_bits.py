@@ -1,4 +1,4 @@
-"""What is equal bit for bit in every backend: a step and its parts, an epoch and its steps, any
+"""Equal bit for bit in every backend: a step and its parts, an epoch and its steps, a call by any
 number of threads."""
 
 import hashlib
@@ -27,10 +27,11 @@ SETTINGS = {
     ),
 }
 
-# (N, D, K, batch_size): chunks of 64 and fewer rows, whole and partial vectors and class blocks;
-# the last three have a weight that the C backend takes by tiles, in spans of 1024 rows; a batch of
-# the last one has several blocks of rows, of which threads share the classes; before them, batches
-# of fewer rows than classes, which it takes by tiles as well, and one of which the last is so
+# (N, D, K, batch_size). By rows: chunks of 64 and of fewer rows; vectors and class blocks that are
+# full and that are not. (200, 65, 97, 64) and (150, 37, 40, 60) have batches of fewer rows than
+# classes, the latter only its last one; these go by tiles. So do the last three, for the size of
+# their weight: (1100, 97, 700, 1060) has two spans of rows, and of a batch of (80, 3300, 20, 40)
+# threads share the classes.
 SHAPES = [
     (300, 37, 13, 128),
     (257, 784, 10, 257),
@@ -60,7 +61,7 @@ def problem(shape, row_type):
 
 
 class State:
-    """Parameters in training, and their velocity where there is momentum."""
+    """Weight and bias in training, and their velocity if there is momentum."""
 
     def __init__(self, problem, sgd):
         self.weight, self.bias = problem.parameters()
@@ -177,7 +178,7 @@ def test_velocity_is_left_alone_without_momentum(backend):
 
 
 def fingerprint(backend, problem, num_threads):
-    """sha256 of all that every function of the backend returns or updates."""
+    """sha256 of all that the functions of the backend return or update."""
     x, target, weight, bias = problem
     keywords = {"scale": problem.scale, "num_threads": num_threads}
     sgd = SETTINGS["nesterov"]
@@ -198,8 +199,8 @@ def fingerprint(backend, problem, num_threads):
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-# (N, D, K): 7 chunks; chunks of several blocks, the last one partial; fewer chunks than threads;
-# large weights, over several spans of rows and in fewer rows than threads
+# (N, D, K): 7 chunks; chunks of several blocks, of which the last is not full; fewer chunks than
+# threads; by tiles in two spans of rows, and in fewer rows than threads
 @pytest.mark.parametrize(
     "shape",
     [(400, 70, 11), (64 * 64 + 200, 5, 3), (3, 20, 4), (1100, 97, 700), (3, 784, 90)],

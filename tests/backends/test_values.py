@@ -14,8 +14,8 @@ from helpers import assert_as_good, exact, make_problem, plain_float32, shape_id
 
 _numpy = get_backend("numpy")
 
-# Sums over 784 features and 257 rows in another order: 17 roundings of float32. Gradients sum
-# residuals that cancel: twice as many.
+# 17 roundings of float32, for sums over 784 features and 257 rows in another order; twice as many
+# for gradients, whose residuals cancel
 TOLERANCE = 1e-6
 GRADIENT_TOLERANCE = 2e-6
 
@@ -24,9 +24,8 @@ FEATURES = (1, 2, 3, 7, 10, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 784)
 CLASSES = (2, 3, 7, 10, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 784)
 ROWS = (1, 2, 31, 63, 64, 65, 256, 257)
 
-# The C backend has a second plan for 256 KB of weight and more, in spans of 1024 rows or of 8 MB,
-# and for fewer rows than classes; and takes features in ranges of 512 (AVX-512) or 1024, of uint8
-# rows 816 or 1636
+# By tiles: a weight of 256 KB and more, rows in one span and in two, fewer rows than classes. And
+# features beyond those that the C kernels take at a time: 512 or 1024, of uint8 rows 816 or 1636.
 LARGE = [
     (1, 784, 64),
     (31, 97, 784),
@@ -43,7 +42,7 @@ LARGE = [
     (530, 4200, 16),
 ]
 
-# Every value, each with three others: 16, 15 and 8 have few multiples in common
+# Each value above meets three of the others; 16, 15 and 8 have few common multiples
 SHAPES = sorted(
     {
         (ROWS[(i + turn) % len(ROWS)], d, CLASSES[(i + 5 * turn) % len(CLASSES)])
@@ -66,7 +65,7 @@ def problem(request, row_type):
 
 
 def loss_size(truth):
-    """Of a summed loss, which is a sum of differences of logits."""
+    """What the error of a summed loss is relative to: it is a sum of differences of logits."""
     return len(truth["logits"]) * np.abs(truth["logits"]).max()
 
 
@@ -113,7 +112,7 @@ def test_train_step(problem, backend):
 
 
 def test_softmax_ends_gradually(backend):
-    """Below 2**-126, where but subnormals are left, too: to two of the least, 2**-149."""
+    """Below 2**-126, too, where all numbers are subnormal: within two of the least, 2**-149."""
     least = 2.0**-149
     below = np.linspace(-150 * np.log(2), -86, 5000).astype(np.float32)
     for n_equal in (1, 3):  # which share the rest
@@ -134,7 +133,7 @@ def test_softmax(n_classes, n_rows, backend):
     rng = np.random.default_rng(n_classes)
     logits = (8 * rng.standard_normal((n_rows, n_classes))).astype(np.float32)
     log_p = _numpy.log_softmax(logits.astype(np.float64))
-    # roundings: two of the size of log p, a few of exp and log, and those of a sum over classes
+    # two roundings of the size of log p, a few of exp and log, and those of a sum over classes
     tolerance = 2.0**-24 * (2 * np.abs(log_p) + 8)
     ours = backend.log_softmax(logits)
     assert ours.dtype == np.float32
@@ -153,7 +152,7 @@ def test_scaled_float32_rows(backend):
         np.testing.assert_allclose(ours, scaled, rtol=0, atol=1e-6 * np.abs(scaled).max())
 
 
-# ---- orders and batches ----
+# ---- more than a chunk ----
 
 
 @pytest.mark.parametrize("n_rows", [64 * 64 - 1, 64 * 64 + 1, 64 * 64 + 200])

@@ -1,5 +1,4 @@
-"""Values that can be worked out by hand, of every backend; and the NumPy oracle against plain
-loops."""
+"""Values that can be worked out by hand; and the NumPy oracle against plain loops."""
 
 import math
 
@@ -24,7 +23,7 @@ def test_hand_computed_zero_weight(backend):
     assert loss == pytest.approx(2 * math.log(2), rel=1e-7)
     assert grad_weight.tolist() == [[1, 1], [-1, -1]]
     assert grad_bias.tolist() == [0, 0]
-    # the mean gradient is half the sum; of equal logits the first counts as the prediction
+    # the mean gradient is half the sum; the first of equal logits is the prediction
     sums = backend.train_step(x, target, weight, bias, SGDSettings(lr=1))
     assert sums == (loss, 1, 2, 2)
     assert weight.tolist() == [[-0.5, -0.5], [0.5, 0.5]]
@@ -131,7 +130,7 @@ def test_certain_and_right_costs_nothing(backend):
 
 
 def test_nearly_equal_logits_are_not_a_tie(backend):
-    # apart by less than the spacing of their log-softmax, which so says nothing on the largest
+    # they differ by less than the spacing of their log-softmax, which cannot tell the largest
     x, weight = np.ones((2, 1), np.float32), np.array([[0], [1e-9]], np.float32)
     target, bias = np.array([0, 1]), np.zeros(2, np.float32)
     assert backend.evaluate(x, target, weight, bias)[1] == 1

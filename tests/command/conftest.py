@@ -16,7 +16,7 @@ from helpers.command import arrays_of
 
 @pytest.fixture(scope="module", autouse=True)
 def environment(tmp_path_factory):
-    """No data, and a cache of our own."""
+    """No real data, and an empty cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("FASTSOFTMAX_DATA_DIR", raising=False)
         patch.setenv("FASTSOFTMAX_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
@@ -30,7 +30,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def npz(data, tmp_path_factory):
-    """The data as a file."""
+    """The path of the data as an .npz file."""
     path = tmp_path_factory.mktemp("npz") / "garments.npz"
     np.savez(path, **arrays_of(data))
     return str(path)
@@ -50,7 +50,7 @@ def saved(trained, tmp_path_factory):
 
 @pytest.fixture
 def run(capsys):
-    """Runs the command: exit code, lines on standard output, lines on standard error."""
+    """``run(*args)`` runs the command: its exit code, lines of output, and lines of errors."""
 
     def command(*args):
         code = cli.main([str(arg) for arg in args])
@@ -62,7 +62,7 @@ def run(capsys):
 
 @pytest.fixture
 def refused(run):
-    """Runs a command that must fail as all do: its one line, without the name of the program."""
+    """``refused(*args)`` runs a command that must fail: the message of its only line."""
 
     def command(*args):
         code, out, err = run(*args)

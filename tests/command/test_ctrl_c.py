@@ -16,7 +16,7 @@ import fastsoftmax as fs
 from fastsoftmax import cli
 from helpers.command import COMMAND
 
-# ---- train ----
+# ---- after some epochs ----
 
 
 def test_ctrl_c_keeps_what_was_trained(run, npz, tmp_path, monkeypatch):
@@ -43,7 +43,7 @@ def test_ctrl_c_keeps_what_was_trained(run, npz, tmp_path, monkeypatch):
 RNG = np.random.default_rng(0)
 
 
-# ---- ctrl-C ----
+# ---- at any other time ----
 
 
 def test_ctrl_c_in_the_first_epoch_writes_nothing(run, npz, tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from helpers.arguments import X, Y
 from helpers.command import arrays_of
 
-# ---- errors ----
+# ---- to train on ----
 
 
 @pytest.mark.parametrize("lacking", [["y_test"], ["x_train", "y_train"]], ids=" ".join)
@@ -75,7 +75,7 @@ def test_an_npy_that_is_called_npz(refused, data, tmp_path):
     )
 
 
-# ---- data of one's own ----
+# ---- for any command ----
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from fastsoftmax import cli
 from helpers.arguments import X
 from helpers.command import arrays_of, exits
 
-# ---- help and version ----
+# ---- what argparse refuses ----
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_what_argparse_refuses(capsys, args, message):
     assert err.count("\n") == 1
 
 
-# ---- errors ----
+# ---- options, models and paths ----
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_data_that_the_model_was_not_made_for(run, saved, data, tmp_path, comman
     assert err == ["fastsoftmax: error: x has 560 features, expected 784 as the weight has"]
 
 
-# ---- data of one's own ----
+# ---- whatever else ends it ----
 
 
 @pytest.mark.parametrize(

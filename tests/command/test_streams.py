@@ -30,7 +30,7 @@ def test_an_error_as_a_process(tmp_path):
     assert done.stderr.startswith("fastsoftmax: error: ") and done.stderr.count("\n") == 1
 
 
-# ---- files first, then words ----
+# ---- streams that cannot be written to ----
 
 
 @pytest.mark.parametrize("buffered", ["", "1"], ids=["", "unbuffered"])
@@ -90,7 +90,7 @@ def test_no_standard_error(small, trouble):
     assert (done.returncode, done.stdout) == (2, b"")
     done = shell(f"$FS train --speed 9 {trouble}", folder)
     assert (done.returncode, done.stdout) == (2, b"")
-    # a warning, of the data
+    # a warning that the data is the stand-in
     done = shell(
         f"$FS train --epochs 1 --save w {trouble}", folder,
         FASTSOFTMAX_CACHE_DIR=str(folder), http_proxy="http://127.0.0.1:9",
@@ -165,7 +165,7 @@ def test_a_model_and_data_from_pipes(small):
     assert b"/dev/fd/" in done.stderr and b"is not a fastsoftmax model" in done.stderr
 
 
-# ---- before the package is there ----
+# ---- the script that pip installs ----
 
 
 @pytest.mark.parametrize("variable", ["FASTSOFTMAX_BACKEND", "FASTSOFTMAX_ISA"])

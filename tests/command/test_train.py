@@ -12,8 +12,6 @@ from fastsoftmax import cli
 from fastsoftmax.datasets import fashion_mnist, synthetic
 from helpers.command import arrays_of
 
-# ---- train ----
-
 
 def test_train_prints_the_history_and_a_summary(run, npz, trained):
     code, out, err = run("train", "--data", npz, "--epochs", 3)
@@ -143,7 +141,7 @@ def test_synthetic_by_name(run, data, monkeypatch):
 def test_the_stand_in_is_announced(run, data, monkeypatch, tmp_path):
     for variable in ("FASTSOFTMAX_DATA_DIR", "FASTSOFTMAX_CACHE_DIR"):
         monkeypatch.setenv(variable, str(tmp_path / variable))
-    # a scheme that no downloader knows: with or without a network, nothing is asked of it
+    # no downloader knows this scheme: the network is not asked
     monkeypatch.setattr(fashion_mnist, "MIRRORS", ("nowhere://a/", "nowhere://b/"))
     monkeypatch.setattr(synthetic, "make", lambda: data)
     code, out, err = run("train", "--epochs", 1)
@@ -173,9 +171,6 @@ def test_a_warning_does_not_change_how_python_warns(run, npz):
     before = warnings.showwarning
     run("train", "--data", npz, "--epochs", 1)
     assert warnings.showwarning is before
-
-
-# ---- errors ----
 
 
 def test_a_test_part_without_rows_is_no_test_part(run, data, tmp_path):

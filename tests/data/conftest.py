@@ -81,7 +81,7 @@ def serve(tmp_path):
 
 @pytest.fixture
 def pooch_lines():
-    """Collect what pooch's logger lets through; it stands apart from those caplog sees."""
+    """The lines of pooch's logger, which caplog does not see."""
     import pooch
 
     lines = []
@@ -94,7 +94,7 @@ def pooch_lines():
 
 @pytest.fixture
 def no_home(monkeypatch, tmp_path):
-    """As of a user who is in no list, in a container: nothing may be written in this folder."""
+    """As if the user were in no list, as in a container. Nothing may be written to the folder."""
 
     def unknown(*args):
         raise KeyError("getpwuid(): uid not found: 12345")

@@ -1,5 +1,4 @@
-"""The cache of decoded data: used, rebuilt where broken, done without where it cannot be
-written."""
+"""The cache of decoded data: read, rebuilt if it is broken, left out if it cannot be written."""
 
 from __future__ import annotations
 
@@ -19,8 +18,6 @@ from fastsoftmax.datasets import (
 )
 from fastsoftmax.datasets.idx import write_idx
 from helpers.data import NAMES, assert_is, decoded_file, files_below, use_folder
-
-# ---- the cache ----
 
 
 def test_without_an_override_the_cache_is_where_pooch_would_put_it(monkeypatch):
@@ -106,7 +103,7 @@ def test_the_cache_of_other_data_is_not_mistaken_for_this(monkeypatch, small):
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 10])
 def test_a_decoded_file_is_never_more_than_it_was(damage, monkeypatch, small):
-    """Cut while it is looked at, it counts as missing, as any other that is broken."""
+    """A file that is cut while it is read counts as missing, as any broken one does."""
     use_folder(monkeypatch, small["folder"])
     load_dataset("fashion-mnist")
     memmap = np.memmap
@@ -176,9 +173,6 @@ def test_a_download_to_a_full_cache(monkeypatch, small, serve, tmp_path):
     monkeypatch.setattr(pooch.downloaders.HTTPDownloader, "__call__", full)
     assert_is(load_dataset("fashion-mnist"), small)
     assert files_below(tmp_path / "cache") == [decoded_file().name]
-
-
-# ---- remains ----
 
 
 def test_many_first_loads_at_once(monkeypatch, small):

@@ -17,7 +17,7 @@ from fastsoftmax.datasets import (
     synthetic,
 )
 
-# ---- the choice ----
+# ---- load_dataset ----
 
 
 def test_auto_falls_back_and_says_so(small):
@@ -59,7 +59,7 @@ def test_importing_is_light(tmp_path):
         assert f"'{heavy}'" not in run.stdout
 
 
-# ---- the record ----
+# ---- Dataset ----
 
 
 def test_dataset():

@@ -1,4 +1,4 @@
-"""Fashion-MNIST from a folder: packed or not, and what is said of a file that is not it."""
+"""Fashion-MNIST from a folder, packed or not; a file that is another is named."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ from fastsoftmax.datasets import (
     load_dataset,
 )
 from helpers.data import NAMES, REAL_DATA_DIR, assert_is, decoded_file, files_below, use_folder
-
-# ---- fashion-MNIST from a folder ----
 
 
 def test_from_the_data_folder(monkeypatch, small):
@@ -131,7 +129,7 @@ def test_a_tilde_is_the_home_folder(monkeypatch, small, tmp_path):
     assert decoded_file().is_file()
 
 
-# ---- the real thing ----
+# ---- the real data ----
 
 
 def test_real_data_decompressed_by_hand(monkeypatch, tmp_path):

@@ -80,7 +80,7 @@ def test_no_folder_for_what_is_downloaded(monkeypatch, small, serve, no_home):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
 def test_a_user_who_is_in_no_list(run_python):
-    """In truth, not by what stands for it."""
+    """Tried with a real user id, not by patching."""
     code = (
         "import os, platformdirs\n"
         "from fastsoftmax.datasets import fashion_mnist\n"

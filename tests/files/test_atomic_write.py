@@ -59,7 +59,7 @@ def test_a_name_as_long_as_names_may_be(tmp_path, name):
 
 @contextmanager
 def small_disk():
-    """Files cannot grow beyond 4 KB, as on a disk that is full: nor can the log of these tests."""
+    """In this context no file can grow beyond 4 KB, as if the disk were full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:

@@ -29,7 +29,7 @@ def test_a_pipe_is_written_to(tmp_path):
 @needs_root
 @pytest.mark.parametrize("minor", [3, 7], ids=["null", "full"])
 def test_a_device_is_written_to(tmp_path, minor):
-    """A null and a full device of our own: those of the machine are not for experiments."""
+    """Tried on devices made here: those of the machine are not for experiments."""
     path = tmp_path / "device"
     try:
         os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, minor))
@@ -62,7 +62,7 @@ def test_a_socket_is_refused_and_stays(tmp_path, monkeypatch):
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
 @pytest.mark.parametrize("name", ["/proc/self/fd/1", "/dev/fd/1", "link", "second"])
 def test_standard_output_goes_on_where_it_is(tmp_path, name):
-    """Sent to a file: that is not replaced, nor written from its beginning.
+    """If it is sent to a file, the file is neither replaced nor written from its beginning.
 
     The links are as /dev/stdout is, which a wrong program would replace for the whole machine.
     """

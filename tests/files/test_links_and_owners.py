@@ -37,7 +37,7 @@ def test_through_links_to_the_file(tmp_path, relative):
 
 
 def test_a_link_within_a_linked_folder(tmp_path):
-    """The kernel goes up from where a link leads, not from where its name stands."""
+    """`..` is the parent of the folder that a link leads to, not of the link."""
     (tmp_path / "deep" / "deeper").mkdir(parents=True)
     (tmp_path / "short").symlink_to("deep/deeper")
     (tmp_path / "deep" / "deeper" / "link").symlink_to("../file")
@@ -95,7 +95,7 @@ def test_permissions_are_kept(old, mode):
     with atomic_write(old) as file:
         file.write(NEW)
         (new,) = set(names(old.parent)) - {"file"}
-        # nor are they wider for a moment
+        # at no moment may more users read it
         assert stat.S_IMODE((old.parent / new).stat().st_mode) == mode
     assert stat.S_IMODE(old.stat().st_mode) == mode
     assert old.read_bytes() == NEW
@@ -143,7 +143,7 @@ def as_nobody(function):
 
 @pytest.fixture
 def folder():
-    """One that nobody may reach, as pytest's own may not be."""
+    """A folder that the user `nobody` can reach; those of pytest may not be."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as name:
@@ -190,7 +190,7 @@ def test_a_folder_that_takes_no_file(folder):
 
 
 def test_a_file_that_is_mounted_is_written_itself(old, monkeypatch):
-    """As a container has it for a single file: no other can take its name."""
+    """A container may mount a single file: no other file can take its name."""
 
     def replace(*args):
         raise OSError(errno.EBUSY, "Device or resource busy")

@@ -1,5 +1,4 @@
-"""What goes into the losses and comes out: arrays of any kind, targets of any integer type,
-`out`."""
+"""What the losses take and give: arrays of any kind, targets of any integer type, `out`."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ WEIGHTED = pytest.mark.parametrize("weighted", [False, True], ids=["plain", "wei
 
 
 class Wrapped:
-    """What is an array only when asked."""
+    """Becomes an array only when NumPy asks for one."""
 
     def __init__(self, value):
         self.value = value

@@ -42,7 +42,7 @@ def test_linear_cross_entropy(reduction, positions, dtype):
 
 
 def test_a_row_ignored_at_one_position(dtype):
-    """Of a K-dimensional loss: the other position's gradient is NaN, its own is not."""
+    """In a K-dimensional loss the gradient of the other position is NaN, its own is not."""
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((6, 4)).astype(dtype), rng.standard_normal((3, 2, 4))
     target = rng.integers(0, 3, (6, 2))
@@ -52,7 +52,7 @@ def test_a_row_ignored_at_one_position(dtype):
 
 
 def test_grad_output_of_0(dtype):
-    """What the losses are used for with factor 0 has no part in the gradients."""
+    """A loss whose grad_output is 0 has no part in the gradients."""
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((6, 4)).astype(dtype), rng.standard_normal((3, 4))
     x[2] = np.nan

@@ -180,7 +180,7 @@ def test_no_rows(dtype, soft):
 
 
 def test_classes_that_weigh_nothing():
-    """A mean over the weight 0 of rows that are not ignored: 0 / 0, as in PyTorch."""
+    """The mean of rows that weigh 0 is 0 / 0 if one is not ignored, as in PyTorch."""
     x, weight, *_ = loss_problem(4)
     options = {"weight": [0, 1, 1, 1, 1, 1, 1]}
     grad = fs.linear_cross_entropy_grad(x, weight, [0] * 4, grad_input=True, **options)

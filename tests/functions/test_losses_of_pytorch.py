@@ -86,7 +86,7 @@ def test_as_pytorch(call):
 
 
 def assert_near(ours, truth, dtype):
-    """Within some roundings of the largest true value; what is not finite is so in both."""
+    """Both are within some roundings of the largest true value, and finite at the same places."""
     ours, truth = np.asarray(ours, np.float64), truth.detach().numpy()
     assert ours.shape == truth.shape
     finite = np.isfinite(truth)

@@ -24,7 +24,7 @@ COUNTS = {"cross_entropy": 21, "nll_loss": 61, "linear_cross_entropy": 119}
 
 
 def samples(operator, dtype):
-    """The samples of that operator by name, the same ones at each call."""
+    """The samples of that operator by name, the same in each call."""
     torch.manual_seed(0)
     generate = getattr(invocations, f"sample_inputs_{operator}")
     found = {}
@@ -130,7 +130,7 @@ def test_gradients_of_linear_cross_entropy(name, sample):
 @pytest.mark.parametrize("name", DTYPES)
 @pytest.mark.parametrize("operator", COUNTS)
 def test_all_samples_are_covered(operator, name):
-    """So that none drops out unseen, by a change of theirs."""
+    """None may drop out unseen when PyTorch changes them."""
     assert len(samples(operator, DTYPES[name])) == len(cases(operator)) / 2 == COUNTS[operator]
 
 

@@ -15,7 +15,7 @@ from helpers.functions import SETTINGS, sgd_of, step_problem
 X, TARGET, WEIGHT, BIAS = step_problem()
 
 
-# ---- sGD ----
+# ---- SGD ----
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
@@ -133,7 +133,7 @@ def test_it_shows_its_settings():
     )
 
 
-# ---- velocity ----
+# ---- Velocity ----
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -12,7 +12,7 @@ from helpers.functions import SETTINGS, step_problem
 
 
 class ByHand:
-    """The step as its docstring and that of SGD have it, in float64."""
+    """The step in float64, as the docstrings of sgd_step and SGD say it."""
 
     def __init__(self, weight, bias):
         self.parameters = [weight.astype(np.float64), bias.astype(np.float64)]
@@ -50,7 +50,7 @@ def test_three_steps_by_hand(shape, dtype, settings):
         scale = 1 / 255 if dtype == np.uint8 else 1.0
         assert isinstance(loss, float)
         expected = hand.step(x, target, scale=scale, **settings)
-        # absolute where it is small, as the loss is then a difference of logits of about 1
+        # absolute if it is small: the loss is then a difference of logits of about 1
         assert loss == pytest.approx(expected, rel=5e-7, abs=5e-7)
     np.testing.assert_allclose(weight, hand.parameters[0], rtol=0, atol=1e-6)
     np.testing.assert_allclose(bias, hand.parameters[1], rtol=0, atol=1e-6)

@@ -12,7 +12,7 @@ BOTH = pytest.mark.parametrize("function", [fs.softmax, fs.log_softmax])
 
 
 def exact_log_softmax(logits):
-    """In float64, by another road than the code: a running logaddexp, no maximum taken out."""
+    """In float64, and in another way than the code: by logaddexp, without the maximum."""
     z = np.asarray(logits, np.float64)
     return z - np.logaddexp.reduce(z, axis=-1, keepdims=True)
 
@@ -36,7 +36,7 @@ def test_float64_has_float64_accuracy(function, shape):
     logits = random_logits(shape)
     result = function(logits)
     assert result.dtype == np.float64
-    # one rounding of |z| < 20 comes out in the logarithm, and relative in the probability
+    # one rounding of |z| < 20: absolute in the logarithm, relative in the probability
     np.testing.assert_allclose(result, exact(function, logits), rtol=2e-15, atol=8e-15)
 
 
@@ -46,8 +46,8 @@ def test_softmax_of_float32_is_within_a_few_ulp(shape):
     result = fs.softmax(logits)
     assert result.dtype == np.float32
     p = exact(fs.softmax, logits)
-    # Four for exp and the division, a random walk over the K terms of the sum, and what rounding
-    # z - max to float32 does to an exponential: the same for every float32 softmax.
+    # four ULP for exp and the division, a random walk over the K terms of the sum, and what the
+    # rounding of z - max does to an exponential in any softmax of float32
     shift = logits.max(axis=-1, keepdims=True) - logits.astype(np.float64)
     allowed = (4 + np.sqrt(shape[-1])) * ulp32(p) + shift * 2**-24 * p
     assert (np.abs(result - p) <= allowed).all()
@@ -67,7 +67,7 @@ def test_log_softmax_of_float32_is_within_a_few_ulp(shape):
     result = fs.log_softmax(logits)
     assert result.dtype == np.float32
     log_p = exact(fs.log_softmax, logits)
-    # ULP of 1 at least: near p = 1 the logarithm is a difference of numbers about 1
+    # a ULP of 1 at least: near p = 1 the logarithm is a difference of numbers about 1
     allowed = (3 + np.sqrt(shape[-1]) / 2) * ulp32(np.maximum(np.abs(log_p), 1))
     assert (np.abs(result - log_p) <= allowed).all()
 

@@ -1,5 +1,6 @@
-"""What the tests of several folders share. What the files of one folder share is in the module of
-the folder's name.
+"""What the tests of several folders share.
+
+What the files of one folder share stands in the module that is named as the folder.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ BUILT_ISAS = _cython.built_isas() if _cython else []
 
 
 def need_backend(name):
-    """Skips the test without this backend, or fails it if FASTSOFTMAX_EXPECT_BACKENDS has it."""
+    """Skips the test without this backend; fails it if FASTSOFTMAX_EXPECT_BACKENDS names it."""
     if name in available_backends():
         return
     message = f"backend {name} is not available here"
@@ -54,7 +55,7 @@ def selected(isa):
 
 
 def implementations():
-    """Parameters (name, ISA) of all backends, of the C one for each instruction set."""
+    """Parameters (name, ISA): one of each backend, of the C backend one for each ISA."""
     for name in BACKENDS:
         if name == "cython" and BUILT_ISAS:
             for isa in BUILT_ISAS:
@@ -68,7 +69,10 @@ def implementations():
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Rows, labels and a model, all read-only; as a tuple the first arguments of a backend."""
+    """Rows, labels and a model, all read-only.
+
+    It unpacks into the first four arguments of a backend.
+    """
 
     x: np.ndarray  # (N, D)
     target: np.ndarray  # (N,)
@@ -84,13 +88,13 @@ class Problem:
         return iter((self.x, self.target, self.weight, self.bias))
 
     def parameters(self, dtype=np.float32):
-        """Weight and bias to train."""
+        """Copies of weight and bias, to train."""
         return self.weight.astype(dtype), self.bias.astype(dtype)
 
 
 @lru_cache(maxsize=64)
 def make_problem(n_rows, n_features, n_classes, row_type=np.float32, seed=0):
-    """Logits have a standard deviation of about 2, whatever the shape."""
+    """A problem whose logits have a standard deviation of about 2, whatever its shape."""
     rng = np.random.default_rng([seed, n_rows, n_features, n_classes])
     if row_type == np.uint8:
         x, scale = rng.integers(0, 256, (n_rows, n_features), np.uint8), 1 / 255
@@ -114,7 +118,7 @@ def exact(problem):
 
 @lru_cache(maxsize=64)
 def plain_float32(problem):
-    """The same by PyTorch in float32, or where it is not installed by NumPy."""
+    """The same in float32, by PyTorch, or by NumPy where PyTorch is not installed."""
     if importlib.util.find_spec("torch") is None:
         loss, grad_weight, grad_bias = _numpy.loss_and_grad(*problem, scale=problem.scale)
         logits = _numpy.predict_logits(
@@ -154,7 +158,7 @@ def assert_as_good(ours, float32, truth, tolerance, size=None):
 
 
 def log_softmax(logits):
-    """By its formula, in float64 if the logits are."""
+    """By its formula, in the dtype of the logits."""
     return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
 
 
@@ -167,15 +171,16 @@ def shape_id(shape):
 
 
 def read_only(array):
+    """A copy that cannot be written to."""
     array = array.copy()
     array.flags.writeable = False
     return array
 
 
 def run_python(code, cwd, timeout=60, **environment):
-    """Runs `code` in a Python of its own.
+    """Runs `code` in a Python of its own, with that environment added to ours.
 
-    In `cwd`, which must not be the source folder: fastsoftmax cannot be imported from there.
+    `cwd` must not be the source folder, from which fastsoftmax cannot be imported.
     """
     return subprocess.run(
         [sys.executable, "-c", code],

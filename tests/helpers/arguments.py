@@ -38,7 +38,7 @@ def masked(array):
     return np.ma.array(array, mask=np.arange(np.size(array)).reshape(np.shape(array)) == 0)
 
 
-# settings of train() that are numbers
+# The settings of train() that are numbers
 NUMBERS = {
     "lr": 0.25,
     "momentum": 0.5,

@@ -23,13 +23,13 @@ N, D, K = 6, 3, 4  # of the arguments below
 
 
 def parameters_of(function):
-    """(name, kind, default) of each."""
+    """Name, kind and default of each parameter."""
     parameters = inspect.signature(function).parameters.values()
     return [(p.name, p.kind, p.default) for p in parameters if p.name != "self"]
 
 
 def arguments(sgd):
-    """Good arguments, by name, of every function."""
+    """Good arguments for all functions, by name."""
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((K, D)).astype(np.float32)
     bias = rng.standard_normal(K).astype(np.float32)
@@ -73,7 +73,7 @@ def users(*parameters, but=()):
     ]
 
 
-# the smallest kernel of the Numba backend
+# A program that compiles the smallest kernel of the Numba backend
 COMPILE_THE_SMALLEST = """
 import numpy as np
 from fastsoftmax.backends import get_backend
@@ -90,8 +90,7 @@ assert w[0, 0] == 0.5625
 
 IGNORED = -100
 
-# class_weight, sample_weight, label_smoothing, ignore_index, probabilities: all combinations, but
-# that no probability is ignored
+# All combinations of the options of the loss, but for an ignore_index beside probabilities
 NAMES = "class_weight", "sample_weight", "label_smoothing", "ignore_index", "probabilities"
 COMBINATIONS = {
     ", ".join(itertools.compress(NAMES, flags)) or "none": flags
@@ -108,13 +107,13 @@ TOGETHER = {
 }
 
 
-# (N, D, K): partial vectors and class blocks; the job's; more than 1,024 rows, by tiles
+# (N, D, K): vectors and class blocks that are not full; the job's shape; two spans of tiles
 WEIGHED_SHAPES = [(70, 37, 13), (200, 784, 10), (1100, 97, 700)]
 
 
 @dataclass(frozen=True, eq=False)
 class Weighed:
-    """A problem whose rows are weighed, as a combination says."""
+    """A problem with options of the loss."""
 
     problem: object
     target: np.ndarray
@@ -134,7 +133,7 @@ class Weighed:
         }
 
     def of(self, rows):
-        """Rows, targets and keywords of some rows."""
+        """Of some rows only: (x, target), and the keywords."""
         sample_weight = None if self.sample_weight is None else self.sample_weight[rows]
         return (
             (self.problem.x[rows], self.target[rows]),
@@ -166,13 +165,13 @@ def weigh(problem, flags):
 
 
 def parameters(weighed, momentum=0.9):
-    """SGD, and weight, bias and velocity to train."""
+    """What a step trains, in its order: weight, bias, settings of SGD, velocity."""
     weight, bias = weighed.problem.parameters()
     sgd = SGDSettings(lr=0.1, momentum=momentum, weight_decay=0.01)
     return weight, bias, sgd, Velocity.of(weight, bias) if momentum else None
 
 
 def bits(weight, bias, _, velocity):
-    """Of what `parameters` gave, after training."""
+    """The bits of what `parameters` gave, after training."""
     arrays = [weight, bias, *((velocity.weight, velocity.bias) if velocity else ())]
     return [array.tobytes() for array in arrays]

@@ -19,7 +19,7 @@ COMMAND = (
 
 
 def arrays_of(data):
-    """By the names that they have in an .npz file."""
+    """The arrays of a dataset, by their names in an .npz file."""
     return {
         "x_train": data.train_images, "y_train": data.train_labels,
         "x_test": data.test_images, "y_test": data.test_labels,
@@ -47,7 +47,7 @@ def process(*args, cwd, text=True, **environment):
 
 
 def shell(script, cwd, stdout=subprocess.PIPE, **environment):
-    """What bash says of a script in which $FS is the command."""
+    """Runs a script of bash in which $FS is the command."""
     return subprocess.run(
         ["bash", "-c", f'FS="{sys.executable} -m fastsoftmax.cli"; {script}'],
         cwd=cwd,

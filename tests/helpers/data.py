@@ -1,4 +1,4 @@
-"""Four files for Fashion-MNIST, and what is loaded of them."""
+"""The four files of Fashion-MNIST, and what is loaded from them."""
 
 from __future__ import annotations
 
@@ -42,5 +42,5 @@ IMAGES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
 
 
 def idx_header(*shape, magic=0x0800):
-    """Of an IDX file; by default that of IMAGES."""
+    """The header of an IDX file, by default of unsigned bytes."""
     return struct.pack(f">I{len(shape)}I", magic | len(shape), *shape)

@@ -10,7 +10,7 @@ IGNORED = -100
 
 
 def losses_of(log_p, target, weight, label_smoothing, ignore_index):
-    """One row after the other, as the docstrings have it: the losses, and what a mean is over."""
+    """The losses, one row after the other as the docstrings say, and what a mean divides by."""
     n_classes = log_p.shape[1]
     w = np.ones(n_classes) if weight is None else np.asarray(weight, np.float64)
     losses, total = [], 0.0
@@ -29,14 +29,14 @@ def losses_of(log_p, target, weight, label_smoothing, ignore_index):
 
 
 def reduced(losses, total, reduction):
-    """Those losses by that reduction; a mean is over `total`."""
+    """The losses by that reduction; a mean divides by `total`."""
     if reduction == "none":
         return losses
     return losses.sum() / total if reduction == "mean" else losses.sum()
 
 
 def loss_problem(n_rows=65, n_features=20, n_classes=7, dtype=np.float32, seed=3):
-    """Rows, a weight, targets in which two rows are ignored, a bias, class weights."""
+    """Rows, weight, targets of which two are ignored, bias, class weights."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n_rows, n_features)).astype(dtype)
     weight = (rng.standard_normal((n_classes, n_features)) / np.sqrt(n_features)).astype(dtype)

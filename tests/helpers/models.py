@@ -15,7 +15,7 @@ WEIGHT, BIAS = np.zeros((3, 4), np.float32), np.zeros(3, np.float32)
 
 
 def rows(kind, n=N):
-    """Rows, and what the features are in float64."""
+    """Rows of that kind, and their features in float64."""
     rng = np.random.default_rng(5)
     if kind == "float32":
         x = rng.standard_normal((n, 784), np.float32)
@@ -58,7 +58,7 @@ def same(a, b):
 
 
 def write_model(path, drop=(), tensors=None, **header):
-    """The file of a good model, but for what is given."""
+    """Writes the file of a good model, except for what is given."""
     good = {
         "format": FORMAT, "format_version": "1", "classes": "[0, 1, 2]", "class_names": "null",
         "scale": "1.0", "settings": "{}", **header,

@@ -29,13 +29,13 @@ TARGETS = ["int64", "int32", "uint8", "probabilities"]
 
 
 class Case:
-    """Tensors for one call; `arguments` are fresh leaves of any dtype."""
+    """The tensors and options of one call of a loss."""
 
     def __init__(self, shape, target="int64", bias=True, seed=0, **options):
         n_rows, n_features, n_classes = self.shape = shape
         generator = torch.Generator().manual_seed(seed)
         draw = {"generator": generator, "dtype": torch.float64}
-        # numbers of float32, so that float64 is the truth about the same problem
+        # the numbers are those of float32: the same problem can be solved in float64
         self.input = torch.randn(n_rows, n_features, **draw).float()
         self.linear_weight = torch.randn(n_classes, n_features, **draw).float()
         self.linear_weight *= 2 / max(n_features, 1) ** 0.5
@@ -54,6 +54,7 @@ class Case:
             self.target = self.target.to(getattr(torch, target))
 
     def arguments(self, dtype=torch.float32, needed=(True, True, True)):
+        """Input, weight and bias as new leaves; `needed` says which need a gradient."""
         tensors = self.input, self.linear_weight, self.linear_bias
         return [
             None if t is None else t.to(dtype, copy=True).requires_grad_(need)
@@ -73,7 +74,7 @@ class Case:
         return function(input, linear_weight, target, linear_bias=linear_bias, **options)
 
     def results(self, function, dtype=torch.float32, needed=(True, True, True), **options):
-        """The loss, and the gradients of what is needed, by a grad_output that is not 1."""
+        """The loss and the gradients of what needs one; grad_output is not 1."""
         tensors = self.arguments(dtype, needed)
         loss = self.loss(function, tensors, **options)
         generator = torch.Generator().manual_seed(1)
@@ -84,7 +85,7 @@ class Case:
 
 
 def pytorchs(input, linear_weight, target, *, linear_bias=None, ignore_index=None, **options):
-    """The same loss by PyTorch, which has no ignore_index of None."""
+    """The same loss by PyTorch's linear and cross_entropy."""
     if ignore_index is not None:
         options["ignore_index"] = ignore_index
     logits = functional.linear(input, linear_weight, linear_bias)
@@ -97,7 +98,7 @@ def assert_like_pytorch(case, **options):
     truth = case.results(pytorchs, torch.float64, **options)
     for i, (our, plain, true) in enumerate(zip(ours, float32, truth, strict=True)):
         assert our.dtype == torch.float32 and our.shape == true.shape
-        # A small loss is a difference of logits, and its error relative to those
+        # a small loss is a difference of logits: its error is relative to them
         size = max(1.0, true.abs().max().item()) if i == 0 else None
         assert_as_good(our.numpy(), plain.numpy(), true.numpy(), TOLERANCE, size)
 

@@ -1,4 +1,4 @@
-"""A short training, and forks that say what came of it."""
+"""A short training."""
 
 from __future__ import annotations
 

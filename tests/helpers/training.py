@@ -15,7 +15,7 @@ N, D, K = 500, 20, 4
 
 
 def arrays(n=N, dtype=np.float32, seed=0):
-    """Rows and labels that a linear model can tell apart, mostly."""
+    """Rows of classes that a linear model can mostly tell apart, and their labels."""
     rng = np.random.default_rng(1)
     centres = rng.standard_normal((K, D)).astype(np.float32)
     rng = np.random.default_rng([2, seed])
@@ -27,7 +27,7 @@ def arrays(n=N, dtype=np.float32, seed=0):
 
 
 def bits(result):
-    """Of what was trained and measured; the times apart."""
+    """The bits of all that was trained and measured, except times."""
     digest = hashlib.sha256(result.model.weight.tobytes() + result.model.bias.tobytes())
     history = result.history
     losses = (history.train_loss, history.train_accuracy, history.test_loss, history.test_accuracy)
@@ -38,7 +38,7 @@ def by_hand(
     x, target, *, test=None, epochs=3, batch_size=256, lr=lambda epoch: 0.1, momentum=0.0,
     shuffle=True, seed=0, init_std=0.01, backend="cython", n_classes=K, **settings,
 ):  # fmt: skip
-    """The same as `train`, by the functions of a backend: parameters, and four lists."""
+    """What `train` does, by the functions of a backend: weight, bias, and the four lists."""
     steps = fs.get_backend(backend)
     scale = 1 / 255 if x.dtype == np.uint8 else 1.0
     rng = np.random.default_rng(seed)

@@ -56,7 +56,7 @@ TYPES = [np.int8, np.uint8, np.int16, np.uint32, np.int64, np.uint64, bool]
 @pytest.mark.parametrize("of_classes", TYPES)
 @pytest.mark.parametrize("of_labels", TYPES)
 def test_the_place_of_each_label_is_that_of_python(of_classes, of_labels):
-    """All edges of both types, and what wraps around to an edge in the other."""
+    """The edges of both types, and what would wrap around to an edge of the other."""
 
     def edges(dtype, i):
         if dtype is bool:
@@ -196,11 +196,11 @@ def test_pandas_objects_of_one_index_are_taken_as_they_are():
     )
     assert model.weight.tobytes() == plain.weight.tobytes()
     assert model.evaluate(X, y, weights) == plain.evaluate(X, LABELS, weights.to_numpy())
-    # where one alone has an index, rows go by position as in NumPy
+    # if only one has an index, rows are taken by position, as by NumPy
     assert train_on(y).weight.tobytes() == train_on(LABELS).weight.tobytes()
 
 
-# ---- labels ----
+# ---- encode ----
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64])

@@ -27,7 +27,7 @@ NAMES = ["coat", "bag", "shirt"]
 
 
 def model(**options):
-    """Of 2x3 pictures: class 0 likes the left column, 1 the middle one, 2 the right one."""
+    """A model of 2x3 pictures: class 0 is the left column, 1 the middle one, 2 the right one."""
     weight = np.tile(np.eye(3, dtype=np.float32), 2)
     return LinearClassifier(weight, np.zeros(3, np.float32), **options)
 
@@ -362,8 +362,8 @@ fs.plots.curves(fs.History([0.1], [0.5], [0.5]), "curves.png")
 assert "matplotlib.figure" in sys.modules
 assert "matplotlib.pyplot" not in sys.modules
 """
-    # in a process of its own, as other tests may have imported pyplot; and not in the source
-    # folder, from which fastsoftmax cannot be imported
+    # in a process of its own, as other tests may have imported pyplot; not in the source folder,
+    # from which fastsoftmax cannot be imported
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )

@@ -27,7 +27,7 @@ def test_decision_function(kind):
     model = make_model()
     logits = model.decision_function(x)
     assert logits.shape == (N, K) and logits.dtype == np.float32
-    # 784 roundings of 2**-24 of the sizes could add up; spread over lanes they come to about one
+    # 784 roundings of 2**-24 could add up; in lanes they come to about one
     size = np.abs(features) @ np.abs(model.weight).T + np.abs(model.bias)
     assert (np.abs(logits - exact_logits(model, features)) <= 4 * 2**-24 * size).all()
 
@@ -120,7 +120,7 @@ def test_no_rows():
 @pytest.mark.parametrize("backend", fs.available_backends())
 @pytest.mark.parametrize("n_classes", [2, 3, 40])
 def test_a_row_of_nan_is_never_right(monkeypatch, backend, n_classes):
-    """As evaluated, with weights and without, and as trained."""
+    """Neither in an evaluation, weighted or not, nor in training."""
     monkeypatch.setattr("fastsoftmax.model.get_backend", lambda: fs.get_backend(backend))
     x = np.random.default_rng(0).standard_normal((300, 5), np.float32)
     weight = np.random.default_rng(1).standard_normal((n_classes, 5), np.float32)

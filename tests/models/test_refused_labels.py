@@ -1,5 +1,4 @@
-"""Labels that are refused, with the line that mends them; keys that are none; indices that
-differ."""
+"""Labels, keys of class_weight and indices of pandas that are refused; the message mends them."""
 
 from __future__ import annotations
 
@@ -22,13 +21,13 @@ N, D = 60, 4
 
 
 class Sparse:
-    """What those of SciPy have."""
+    """Has the method that sparse matrices of SciPy have."""
 
     def toarray(self):
         return np.array([[1, 0, 2]])
 
 
-# what is given, what is said, the line, and what it gives
+# name: (labels, words of the message, the line that it gives, what that line makes)
 MENDED = {
     "whole floats": (
         [1.0, 2.0],
@@ -313,7 +312,7 @@ def test_pandas_objects_of_two_indices_are_refused():
 
 
 def test_strings_with_code_points_that_unicode_has_not():
-    """As a broken .npz file has them; Python would raise SystemError at their first use."""
+    """A broken .npz file may have them; Python raises SystemError when they are used."""
     broken = np.array([0x61, 0x110000], np.uint32).view("U1")
     for y in (broken, broken[::-1], broken.astype(broken.dtype.newbyteorder())):
         with pytest.raises(ValueError, match="labels must be text, got code point 0x110000"):

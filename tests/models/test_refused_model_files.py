@@ -15,7 +15,7 @@ from helpers.models import BIAS, FORMAT, WEIGHT, full_model, same, write_model
 
 
 class Boom:
-    """Says so when it is unpickled."""
+    """Sets an environment variable when it is unpickled."""
 
     opened: tuple = ()
 

@@ -1,11 +1,11 @@
-"""The two ways of fastsoftmax.torch, each alone."""
+"""Fixtures that allow only one of the two ways of fastsoftmax.torch."""
 
 import pytest
 
 
 @pytest.fixture
 def fused(monkeypatch):
-    """The kernels only: what would go to PyTorch fails."""
+    """A call that would be left to PyTorch fails."""
 
     def refused(*args, **kwargs):
         pytest.fail("handed to PyTorch")
@@ -15,7 +15,7 @@ def fused(monkeypatch):
 
 @pytest.fixture
 def not_fused(monkeypatch):
-    """PyTorch only: what would go to the kernels fails."""
+    """A call that would go to the kernels fails."""
 
     def refused(*args, **kwargs):
         pytest.fail("handed to the kernels")

@@ -58,7 +58,7 @@ SOME_NEEDED = [flags for flags in itertools.product((False, True), repeat=3) if 
 @pytest.mark.parametrize("target", ["int64", "probabilities"])
 @pytest.mark.parametrize("rank", [1, 2])
 def test_changed_in_place_before_backward(fused, needed, target, rank):
-    """It is refused where PyTorch's own refuses it: where that reads what has changed."""
+    """It is refused where PyTorch refuses it: where backward reads what has changed."""
     for changed, reduction in itertools.product(range(5), ("mean", "sum")):
         refused = []
         for function in (linear_cross_entropy, pytorchs):
@@ -109,7 +109,7 @@ def test_double_backward(reduction):
 
 @pytest.fixture
 def in_float64(monkeypatch, fused):
-    """The Function itself in float64, over the NumPy oracle."""
+    """The autograd Function in float64, by the NumPy backend."""
     monkeypatch.setattr(fits, "DTYPE", torch.float64)
     monkeypatch.setattr(arrays, "get_backend", lambda: fs.get_backend("numpy"))
 

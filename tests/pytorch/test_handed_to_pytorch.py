@@ -1,5 +1,4 @@
-"""What fastsoftmax.torch hands to PyTorch: other dtypes, subclasses, transforms, modes,
-autocast."""
+"""What fastsoftmax.torch leaves to PyTorch: other dtypes, subclasses, transforms, autocast."""
 
 import pytest
 
@@ -125,7 +124,7 @@ def test_forward_mode_says_so(fused):
 
 
 def test_autocast(not_fused):
-    """float32 stays so; what an earlier layer made of lower precision goes to PyTorch."""
+    """float32 is computed by the kernels; what is of lower precision goes to PyTorch."""
     case = Case((64, 17, 10))
     tensors = case.arguments()
     with torch.autocast("cpu", dtype=torch.bfloat16):

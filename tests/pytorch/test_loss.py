@@ -1,5 +1,4 @@
-"""fastsoftmax.torch: the loss and its gradients against PyTorch's own, in float64 for the
-truth."""
+"""fastsoftmax.torch: the loss and its gradients against PyTorch's own; float64 is the truth."""
 
 import copy
 import itertools
@@ -20,7 +19,7 @@ from helpers.pytorch import (
     torch,
 )
 
-# ---- the kernels ----
+# ---- values ----
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -138,12 +137,12 @@ def test_expanded_grad_output_and_negated_views(fused):
     assert leaves[1].grad.isfinite().all()
 
 
-# ---- backward ----
+# ---- rows that count for nothing, and infinity ----
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_ignored_rows_may_be_nan(fused, reduction):
-    """As if they were not there; by PyTorch the gradients would be NaN."""
+    """They are as if they were not there; PyTorch's gradients would be NaN."""
     results = []
     ignored = torch.arange(64) % 3 == 0
     for rows in (slice(None), ~ignored):
@@ -191,7 +190,7 @@ def test_a_loss_too_large_for_float32_is_infinite(needed, fused):
     assert loss.item() == torch.inf
 
 
-# ---- errors ----
+# ---- NaN and infinite weights ----
 
 
 def test_nan_shows(fused):

@@ -12,11 +12,11 @@ pytest.importorskip("torch")
 from fastsoftmax.torch import arrays, linear_cross_entropy
 from helpers.pytorch import Case, torch
 
-# ---- the kernels ----
+# ---- memory ----
 
 
 def test_memory_is_shared(monkeypatch, fused):
-    """Contiguous tensors are read, and gradients handed over, where they lie."""
+    """Contiguous tensors are read where they lie; gradients are handed over without a copy."""
     case = Case((64, 17, 10), "int32", label_smoothing=0.1)
     addresses = []
     call = arrays.Problem.call
@@ -83,7 +83,7 @@ def test_memory_of_a_graph_is_freed(fused):
 
 
 def test_a_frozen_gradient_is_not_kept(fused):
-    """Between forward and backward there is the gradient of the input alone."""
+    """Between forward and backward only the gradient of the input is kept."""
     case = Case((2, 1000, 1000), label_smoothing=0.1)
     tensors = case.arguments(needed=(True, False, False))
     tracemalloc.start()
@@ -140,7 +140,7 @@ def test_calls_from_many_threads(fused):
         assert all(map(torch.equal, result, one))
 
 
-# ---- models ----
+# ---- imports ----
 
 
 def test_torch_is_imported_by_this_module_only(run_python):

@@ -18,7 +18,7 @@ from helpers import make_problem, need_backend
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="this is not Linux")
 
 
-# Stops each thread whose number it reads, by ptrace, and says so; lets them go when stdin ends.
+# Stops by ptrace the threads whose numbers it reads, says so, and lets them go when stdin ends
 STOPPER = """
 import ctypes, os, sys
 SEIZE, INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
@@ -41,7 +41,7 @@ def other_threads():
 
 @contextmanager
 def stopped(tids):
-    """In this context those threads of this process have no core."""
+    """In this context these threads of ours do not run, as if they had no core."""
     set_ptracer, anyone = 0x59616D61, -1
     import ctypes
 
@@ -202,7 +202,7 @@ thread.join()
     assert result.stdout == "left\n", result.stderr
 
 
-# ---- ctrl-C ----
+# ---- Ctrl-C ----
 
 
 @pytest.mark.parametrize("name", ["cython", "numba"])
@@ -234,7 +234,7 @@ def test_an_epoch_ends_between_steps(name, momentum):
     timer.join()
     assert interrupted
 
-    # as many whole steps as were done by then
+    # so many whole steps were done by then
     expected_weight, expected_bias = problem.parameters()
     expected = Velocity.of(expected_weight, expected_bias)
     for begin in range(0, n_steps * batch_size, batch_size):
@@ -287,7 +287,7 @@ print("done")
 """
 
 
-# ---- pyTorch's threads ----
+# ---- PyTorch's threads ----
 
 
 @linux

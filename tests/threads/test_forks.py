@@ -1,4 +1,4 @@
-"""A fork trains on, whenever it was made."""
+"""A fork can train, whenever it was made."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no os.
 
 
 def in_child(function, seconds=30):
-    """What `function` returns, bytes, called in a fork of this process that then exits with 0."""
+    """The bytes that `function` returns in a fork of this process; the fork must exit with 0."""
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:

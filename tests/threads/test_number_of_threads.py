@@ -1,5 +1,4 @@
-"""How many threads a call has: what was set, OMP_NUM_THREADS, the cores of now, the size of the
-work."""
+"""How many threads a call has: as set, by OMP_NUM_THREADS, by the cores, by its work."""
 
 import functools
 import os

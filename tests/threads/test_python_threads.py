@@ -12,12 +12,10 @@ from fastsoftmax.optim import SGDSettings, Velocity
 from helpers import make_problem
 from helpers.threads import train
 
-# ---- python threads ----
-
 
 @pytest.mark.parametrize("num_threads", [1, 2, 4])
 def test_concurrent_python_threads(backend, num_threads):
-    """Each with a problem of its own: nothing is shared between calls."""
+    """Each has a problem of its own, and gets its own result."""
     problems = [make_problem(700, 20 + seed, 10, seed=seed) for seed in range(4)]
     expected = [train(backend, problem) for problem in problems]
     results = [[] for _ in problems]
@@ -52,8 +50,10 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("name", BACKENDS)
 def test_other_python_threads_run_during_a_call(name, call):
-    """This thread wakes every millisecond while another one is in a call of a tenth of a second
-    and more. If the call held the GIL this one would sleep on until it is over."""
+    """This thread wakes every millisecond while another is in a call of 0.1 s or more.
+
+    If the call held the GIL, this one would sleep until the call is over.
+    """
     if name not in available_backends():
         pytest.skip(f"backend {name} is not available here")
     backend = get_backend(name)
@@ -85,9 +85,6 @@ def test_other_python_threads_run_during_a_call(name, call):
         ticks += 1
     worker.join(30)
     assert ticks > 8  # with the GIL held: 1 or 2, before the call and after it
-
-
-# ---- the instruction set of a process ----
 
 
 def test_a_velocity_that_is_replaced_meanwhile_stays_alive():

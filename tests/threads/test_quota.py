@@ -12,7 +12,7 @@ V2_MOUNT = "41 31 0:38 {root} {mount} rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\
 
 @pytest.fixture
 def control_group(monkeypatch, tmp_path, default_num_threads):
-    """``control_group(version, group, root, limits)``: how many cores of 64 are then used."""
+    """``control_group(version, group, root, limits)``: how many cores of 64 it leaves us."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(threads, "_PROC", tmp_path)
     monkeypatch.setattr(threads, "_cores", lambda: 64)

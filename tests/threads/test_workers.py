@@ -40,12 +40,12 @@ print(*counts)
 """
 
 
-# ---- threadpoolctl ----
+# ---- how many ----
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /proc")
 def test_threads_that_are_started(run_python):
-    """None alone or for 32 rows; two beside the caller; those again; two more; 63 at most."""
+    """None for one thread or 32 rows; two for three; the same again; two more; 63 at most."""
     result = run_python(COUNT_THREADS)
     assert result.stderr == ""
     *few, many = map(int, result.stdout.split())
@@ -61,12 +61,12 @@ def test_more_threads_than_cores_or_chunks(n_rows, backend):
         assert train(backend, problem, num_threads) == expected
 
 
-# ---- the instruction set of a process ----
+# ---- how they round ----
 
 
 @pytest.mark.parametrize("flush", [True, False])
 def test_workers_round_as_the_caller_does(flush):
-    """Workers that kept the floating-point mode of their birth would give other bits."""
+    """Workers that kept the floating-point mode they were born with would give other bits."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
     x, target = 0.01 * rng.standard_normal((256, 64), np.float32), np.zeros(256, np.int32)

@@ -14,7 +14,7 @@ X, Y = arrays()
 
 
 def interrupt(monkeypatch, name, call):
-    """Ctrl-C in that call of a function of the kernels."""
+    """Makes that call of that function of the kernels raise KeyboardInterrupt."""
     backend = fs.get_backend("cython").kernels
     real, calls = getattr(backend, name), []
 
@@ -28,10 +28,10 @@ def interrupt(monkeypatch, name, call):
 
 
 def interrupted(*args, **options):
-    """What the exception has with it that a training of these arguments ends with."""
+    """The `result` of the KeyboardInterrupt that this training ends with."""
     with pytest.raises(KeyboardInterrupt) as stop:
         fs.train(*args, **options)
-    # of a subclass, Python would not tell the shell, and a loop of processes would go on
+    # a subclass would not end Python by the signal, and a shell's loop would go on
     assert type(stop.value) is KeyboardInterrupt
     return stop.value.result
 
@@ -66,7 +66,7 @@ def test_ctrl_c_in_the_first_epoch(monkeypatch):
 @pytest.mark.parametrize("call", [1, 2, 3])
 @pytest.mark.parametrize("method", ["add_test", "add_training"])
 def test_ctrl_c_while_an_epoch_is_written_down(monkeypatch, method, call):
-    """Python asks for signals between any two of its instructions."""
+    """A signal may be heard between any two instructions of Python."""
 
     class Cut(list):
         def append(self, value):

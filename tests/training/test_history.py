@@ -9,7 +9,7 @@ import fastsoftmax as fs
 from fastsoftmax.training import train as trainer
 from helpers.training import K, N, arrays
 
-# ---- the history ----
+# ---- of a run ----
 
 
 def test_the_history_has_an_entry_of_each_kind_for_each_epoch():
@@ -104,7 +104,7 @@ def test_a_model_trained_with_numpy_scalars_can_be_saved(tmp_path, options):
     fs.train((x, y), epochs=1, **options).model.save(tmp_path / "m")
 
 
-# ---- of a history ----
+# ---- what is made of a history ----
 
 X, Y = arrays()
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 EPOCHS = 10
-# The run of `by_torch` below with PyTorch 2.13.0 and NumPy 2.4, where PyTorch is not installed.
+# What `by_torch` gave with PyTorch 2.13.0 and NumPy 2.4: compared where PyTorch is not installed
 FROZEN_TRAIN_LOSS = [
     0.7878352747917176, 0.5709685704867045, 0.5251098633448283, 0.5009754463036855,
     0.48531630924542746, 0.47356422642072044, 0.46503663244247434, 0.45720545427004494,
@@ -82,7 +82,7 @@ def by_torch(floats):
     for _ in range(EPOCHS):
         order = torch.from_numpy(rng.permutation(len(x)))
         loss, correct = 0.0, 0
-        # gathered once, as 235 gathers take most of PyTorch's time
+        # all rows are put in order at once: by batches it would take most of the time
         for rows, target in zip(x[order].split(256), y[order].split(256), strict=True):
             logits = linear(rows)
             mean_loss = functional.cross_entropy(logits, target)
@@ -107,7 +107,7 @@ def assert_agree(model, history, other_history, weight, bias):
     assert history.test_loss == pytest.approx(other_history.test_loss, rel=3e-7)
     np.testing.assert_allclose(model.weight, weight, rtol=0, atol=1.5e-6)
     np.testing.assert_allclose(model.bias, bias, rtol=0, atol=1.5e-6)
-    # three pictures of ten thousand, where two logits are all but equal
+    # of three pictures of ten thousand, two logits are nearly equal
     assert history.test_accuracy == pytest.approx(other_history.test_accuracy, abs=3.5e-4)
     assert history.train_accuracy == pytest.approx(other_history.train_accuracy, abs=1e-4)
 
@@ -127,7 +127,7 @@ def test_ten_epochs_are_those_torch_once_did(rows, request):
 def test_uint8_rows_give_what_float32_rows_give(by_uint8, by_float32):
     model = by_float32.model
     assert_agree(by_uint8.model, by_uint8.history, by_float32.history, model.weight, model.bias)
-    # not the same bits, or one of the two was not what it is called
+    # were the bits equal, one of the two would not be what it is called
     assert by_uint8.model.weight.tobytes() != model.weight.tobytes()
 
 

@@ -73,7 +73,7 @@ def test_the_momentum_goes_on_from_epoch_to_epoch():
     two = fs.train((x, y), batch_size=N, shuffle=False, epochs=2, momentum=0.9)
     one = fs.train((x, y), batch_size=N, shuffle=False, epochs=1, momentum=0.9)
     assert one.model.weight.tobytes() == weight.tobytes()
-    # 1.75 times as long; 0.85 times without its memory
+    # the steps are 1.75 times as long; 0.85 times if the momentum were forgotten
     assert np.linalg.norm(two.model.weight - weight) > 1.5 * np.linalg.norm(first)
 
 
@@ -119,7 +119,7 @@ def test_backends_agree(name):
         for each in (name, "numpy")
     )
     assert (ours.backend, numpy.backend) == (name, "numpy")
-    # weights up to 0.33, of which a float32 ULP is 3e-8, after ten steps
+    # weights are up to 0.33, where a ULP of float32 is 3e-8; there were ten steps
     np.testing.assert_allclose(ours.model.weight, numpy.model.weight, rtol=0, atol=1.5e-7)
     assert ours.history.train_loss == pytest.approx(numpy.history.train_loss, rel=3e-8)
     assert ours.history.test_loss == pytest.approx(numpy.history.test_loss, rel=3e-8)

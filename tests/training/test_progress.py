@@ -14,7 +14,7 @@ X, Y = arrays()
 
 
 class Bar:
-    """What train asks of tqdm."""
+    """The part of tqdm that train() uses."""
 
     made: list[Bar]
 

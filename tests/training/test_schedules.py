@@ -1,5 +1,4 @@
-"""Learning rates by epoch: their values, when they are asked for, and what is said of a wrong
-one."""
+"""Schedules: their values, when train() asks for them, and what it says of a wrong rate."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ def values(schedule, n):
     return [schedule(epoch) for epoch in range(n)]
 
 
-# ---- schedules ----
+# ---- values ----
 
 
 def test_step():
@@ -70,11 +69,11 @@ class Stop(Exception):
     pass
 
 
-# ---- epochs ----
+# ---- when they are asked for ----
 
 
 def test_two_thousand_million_epochs(monkeypatch):
-    """The rate of an epoch is asked for as the epoch begins, and no list of epochs is made."""
+    """The schedule is asked as an epoch begins, so no list of all rates is made."""
     asked, trained = [], []
 
     def schedule(epoch):

@@ -17,7 +17,7 @@ BALANCED = N / (K * np.bincount(Y))
 
 
 def by_hand(*, class_weight=None, sample_weight=None, label_smoothing=0.0, ignored=None, epochs=3):
-    """In float64: weight, bias, and by epoch the loss and accuracy of training."""
+    """The same training in float64: weight, bias, and the loss and accuracy of each epoch."""
     rng = np.random.default_rng(0)
     weight = (rng.standard_normal((K, D), np.float32) * np.float32(0.01)).astype(np.float64)
     bias, x = np.zeros(K), X.astype(np.float64)
@@ -90,7 +90,7 @@ def test_what_the_cases_above_change_is_felt():
 
 @pytest.mark.parametrize("backend", fs.available_backends())
 def test_a_label_to_ignore(backend):
-    """A class of a dataset, whose rows are in the batches and count for nothing."""
+    """Its rows stay in the batches, and count for nothing."""
     dataset = fs.Dataset(X, Y, X[:50], Y[:50], ("a", "b", "c", "d"), "mine")
     result = fs.train(dataset, batch_size=64, epochs=3, lr=0.1, ignore_index=1, backend=backend)
     assert_same(result, by_hand(ignored=1))
@@ -105,7 +105,7 @@ def test_a_label_to_ignore(backend):
     [(np.array([10, 20, 30, 40]), -1), (np.array(["a", "b", "c", "d"]), "?"), ([3, 2, 1, 0], 7)],
 )
 def test_labels_of_any_kind(names, unknown):
-    """A label to ignore is no class; a mapping of weights has labels of that kind."""
+    """The label to ignore is not a class; class_weight may be a mapping of labels."""
     y, half = np.asarray(names)[Y].tolist(), {names[1]: 0.5}
     half = {key.item() if hasattr(key, "item") else key: value for key, value in half.items()}
     y[::7] = [unknown] * len(y[::7])
