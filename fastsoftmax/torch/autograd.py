@@ -6,18 +6,16 @@ gradients until `backward`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.nn import functional
 
-from . import arrays, direct
-from .arrays import IGNORE_INDEX, Grads, Problem, view
-from .fits import USUAL, Options, fits, is_integer, traced
+from . import arrays, direct, reference
+from .arrays import Grads, Problem, view
+from .fits import USUAL, Options, fits, traced
 
 __all__ = ["linear_cross_entropy"]
 
@@ -35,7 +33,9 @@ def linear_cross_entropy(
     """By the kernels where they fit, else by PyTorch."""
     options = class_weight, reduction, ignore_index, label_smoothing
     if traced():
-        return _pytorch(input, linear_weight, linear_bias, target, Options(*options))
+        return reference.linear_cross_entropy(
+            input, linear_weight, linear_bias, target, Options(*options)
+        )
     # the usual call first: each look at a tensor counts (measurements: adapter)
     computed = direct.loss_and_grads(input, linear_weight, linear_bias, target, *options)
     if computed is not None:
@@ -61,39 +61,7 @@ def _by_arrays(
             # What their checks refuse is left to PyTorch: a target out of range, an infinite
             # weight. Outside of this block, lest its errors name ours as their context.
             pass
-    return _pytorch(input, linear_weight, linear_bias, target, options)
-
-
-def _pytorch(
-    input: Tensor,
-    linear_weight: Tensor,
-    linear_bias: Tensor | None,
-    target: Tensor,
-    options: Options,
-) -> Tensor:
-    """PyTorch's own, for targets of any integer type."""
-    class_weight, reduction, ignore_index, label_smoothing = options
-    if isinstance(target, Tensor) and is_integer(target):
-        target = target.long()
-    if hasattr(functional, "linear_cross_entropy"):  # from 2.13
-        return functional.linear_cross_entropy(
-            input,
-            linear_weight,
-            target,
-            linear_bias=linear_bias,
-            weight=class_weight,
-            reduction=reduction,
-            ignore_index=ignore_index,
-            label_smoothing=label_smoothing,
-        )
-    return functional.cross_entropy(
-        functional.linear(input, linear_weight, linear_bias),
-        target,
-        weight=class_weight,
-        reduction=reduction,
-        ignore_index=IGNORE_INDEX if ignore_index is None else ignore_index,
-        label_smoothing=label_smoothing,
-    )
+    return reference.linear_cross_entropy(input, linear_weight, linear_bias, target, options)
 
 
 def _fused(
@@ -221,25 +189,12 @@ def _computed_again(ctx: Any, saved: tuple[Tensor | None, ...], grad_output: Ten
     needed = ctx.needs_input_grad[:3]
     by_row = options.reduction == "none"
     if torch.is_grad_enabled() or (by_row and not np.isfinite(view(grad_output)).all()):
-        return _pytorch_grads(tensors, options, needed, grad_output)
+        # differentiable themselves, where that is asked for
+        create_graph = torch.is_grad_enabled()
+        return reference.loss_and_grads(*tensors, options, needed, grad_output, create_graph)[1]
     problem = Problem.of(*tensors, options)
     if by_row:
         return arrays.grads_by_row(problem, grad_output, needed)
     _, grads = arrays.loss_and_grads(problem, options.reduction, needed)
     _scale(grads, grad_output)
     return grads
-
-
-def _pytorch_grads(
-    tensors: tuple[Tensor, Tensor, Tensor | None, Tensor],
-    options: Options,
-    needed: Sequence[bool],
-    grad_output: Tensor,
-) -> Grads:
-    """The gradients by PyTorch, themselves differentiable where that is asked for."""
-    create_graph = torch.is_grad_enabled()
-    with torch.enable_grad():
-        loss = _pytorch(*tensors, options)
-    asked = [tensor for tensor, need in zip(tensors, needed, strict=False) if need]
-    grads = iter(torch.autograd.grad(loss, asked, grad_output, create_graph=create_graph))
-    return [next(grads) if need else None for need in needed]
