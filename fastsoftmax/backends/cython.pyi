@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 def built_isas() -> list[str]: ...
@@ -25,6 +25,7 @@ class TensorKernels:
         target: Any,
         mean: bool,
         num_threads: int,
+        needed: Sequence[bool] | None = None,
     ) -> tuple[Any, tuple[Any, Any, Any]] | None: ...
 
 def __getattr__(name: str) -> Any: ...  # the contract: see backends.Backend

@@ -85,8 +85,12 @@ cdef class TensorKernels:
         self.lender.parallel = <fs_parallel> <void *> parallel
         self.lender.max_threads = <fs_max_threads> <void *> max_threads
 
-    def loss_and_grads(self, input, linear_weight, linear_bias, target, bint mean, num_threads):
+    def loss_and_grads(self, input, linear_weight, linear_bias, target, bint mean, num_threads,
+                       needed=None):
         """The loss of integer targets, and its gradients for input, weight and bias.
+
+        Those that are `needed`, three bools, or where that is None those of the tensors that
+        require one.
 
         Returns
         -------
@@ -96,11 +100,12 @@ cdef class TensorKernels:
         """
         try:
             return self._loss_and_grads(input, linear_weight, linear_bias, target, mean,
-                                        num_threads)
+                                        num_threads, needed)
         except (BufferError, RuntimeError):  # a tensor without memory of the usual kind
             return None
 
-    cdef _loss_and_grads(self, input, linear_weight, linear_bias, target, bint mean, num_threads):
+    cdef _loss_and_grads(self, input, linear_weight, linear_bias, target, bint mean, num_threads,
+                         needed):
         cdef dl_tensor x, w, b, y, grad_x, grad_w, grad_b, out
         if not (self.sees(linear_weight, 2, &w) and self.sees(input, 2, &x)
                 and self.sees(linear_bias, 1, &b) and self.sees(target, 1, &y)):
@@ -112,9 +117,13 @@ cdef class TensorKernels:
             return None
         if input.is_neg() or linear_weight.is_neg() or linear_bias.is_neg():
             return None  # their memory has the negated numbers
-        cdef bint needs_input = input.requires_grad
-        cdef bint needs_weight = linear_weight.requires_grad
-        cdef bint needs_bias = linear_bias.requires_grad
+        cdef bint needs_input, needs_weight, needs_bias
+        if needed is None:
+            needs_input = input.requires_grad
+            needs_weight = linear_weight.requires_grad
+            needs_bias = linear_bias.requires_grad
+        else:
+            needs_input, needs_weight, needs_bias = needed
         if not (needs_input or needs_weight or needs_bias):
             return None
         loss = self.empty_like(self.scalar)

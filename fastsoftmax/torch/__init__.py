@@ -15,9 +15,17 @@ import torch
 from torch import Tensor
 
 from . import autograd
+from .gradients import LinearCrossEntropyGrad, linear_cross_entropy_grad
 from .models import from_linear, to_linear
 
-__all__ = ["FusedLinearCrossEntropy", "from_linear", "linear_cross_entropy", "to_linear"]
+__all__ = [
+    "FusedLinearCrossEntropy",
+    "LinearCrossEntropyGrad",
+    "from_linear",
+    "linear_cross_entropy",
+    "linear_cross_entropy_grad",
+    "to_linear",
+]
 
 
 def linear_cross_entropy(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -28,25 +29,27 @@ def loss_and_grads(
     reduction: str,
     ignore_index: int | None,
     label_smoothing: float,
+    needed: Sequence[bool] | None = None,
 ) -> tuple[Tensor, Grads] | None:
     """The loss, and its gradients where they are needed; None where the call is not the usual one.
 
     Usual are contiguous float32 tensors with classes as targets, none of them ignored, and a loss
-    that is a mean or a sum without further options.
+    that is a mean or a sum without further options. Where nothing says what is needed, it is what
+    autograd needs, and at least one gradient.
     """
     if (
         class_weight is not None
         or label_smoothing != 0
         or reduction not in ("mean", "sum")
         or not (ignore_index is None or (type(ignore_index) is int and ignore_index < 0))
-        or not is_grad_enabled()
+        or (needed is None and not is_grad_enabled())
     ):
         return None
     kernels = _kernels()
     if kernels is None:
         return None
     return kernels.loss_and_grads(
-        input, linear_weight, linear_bias, target, reduction == "mean", get_num_threads()
+        input, linear_weight, linear_bias, target, reduction == "mean", get_num_threads(), needed
     )
 
 

@@ -11,7 +11,10 @@ torch.set_num_threads(1)  # its threads and ours on the same cores slow each oth
 
 from torch.nn import functional  # noqa: E402
 
-from fastsoftmax.torch import linear_cross_entropy  # noqa: E402
+from fastsoftmax.torch import (  # noqa: E402
+    linear_cross_entropy,
+    linear_cross_entropy_grad,
+)
 
 TOLERANCE = 1e-6  # 17 roundings of float32, relative to the largest true value
 
@@ -69,7 +72,7 @@ class Case:
             options["weight"] = options["weight"].to(input.dtype)
         if target.is_floating_point():
             target = target.to(input.dtype)
-        elif function is not linear_cross_entropy:
+        elif function not in (linear_cross_entropy, linear_cross_entropy_grad):
             target = target.long()
         return function(input, linear_weight, target, linear_bias=linear_bias, **options)
 
