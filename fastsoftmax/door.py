@@ -61,8 +61,9 @@ def training_problem(
     nouns = None
     if checks.seen and sample_weight is None and _is_plain(criterion):
         nouns = checks.seen.problem(x, target, weight, bias, scale, True)
-        if nouns is not None and order is None and _is_without_momentum(sgd):
-            return (*nouns, sgd.of_step(False))
+        if nouns is not None and order is None and type(sgd) is SGDSettings and sgd.momentum == 0:
+            rows, loss, params = nouns
+            return rows, loss, params, sgd.of_step(False)
     if nouns is not None:
         rows, loss, params = nouns
     else:
@@ -155,7 +156,3 @@ def no_overlap(
 
 def _is_plain(criterion: CrossEntropy | None) -> bool:
     return criterion is None or (type(criterion) is CrossEntropy and criterion.is_plain)
-
-
-def _is_without_momentum(sgd: SGDSettings) -> bool:
-    return type(sgd) is SGDSettings and sgd.momentum == 0

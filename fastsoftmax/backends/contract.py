@@ -297,8 +297,9 @@ def take_steps(
 ) -> Sums:
     """A step for each batch of a training problem of the door; for all rows where None."""
     rows, loss, params, settings = problem
-    if batch_size is None or batch_size > rows.n_rows:
-        batch_size = rows.n_rows
+    n_rows = rows.n_rows
+    if batch_size is None or batch_size > n_rows:
+        batch_size = n_rows
     threads = threads_for(num_threads, batch_size * params.weight.size)
     sums, error = kernels.train(rows, loss, params, settings, batch_size, threads)
     if params.velocity_weight is not None and velocity is not None:
