@@ -15,7 +15,9 @@ PAGES = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which tells o
 NAMES = ("architecture.md", "glossary.md", "how-to-change.md", "measurements.md")
 
 FOLDERS = (".ci", "benches", "csrc", "docs", "fastsoftmax", "tests")
-FILE = re.compile(r"(?<![\w/.$*-])[\w./-]*\w\.(?:pyx|pyi|py|c|h|md|build|toml|json|csv)\b(?!\.\w)")
+FILE = re.compile(
+    r"(?<![\w/.$*-])[\w./-]*\w\.(?:pyx|pyi|pxi|py|c|h|md|build|toml|json|csv)\b(?!\.\w)"
+)
 FOLDER = re.compile(r"(?<![\w/.$*-])(?:[\w-]+/)+(?![\w/*.])")
 OF_USERS = {"fashion-mnist/"}  # what users have, not the repository
 
@@ -84,7 +86,7 @@ def words():
     found = set()
     for name in paths():
         path = ROOT / name
-        if path.suffix in (".pyx", ".py", ".c", ".h", ".build", ".toml") or path.name in (
+        if path.suffix in (".pyx", ".pxi", ".py", ".c", ".h", ".build", ".toml") or path.name in (
             "Makefile",
             "run",
         ):

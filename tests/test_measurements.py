@@ -43,7 +43,7 @@ def test_its_figures_are_printed(name, what, figures, command):
 def sources(*folders):
     for folder in folders:
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in (".c", ".h", ".py", ".pyx"):
+            if path.suffix in (".c", ".h", ".py", ".pxi", ".pyx"):
                 yield path, path.read_text()
 
 

@@ -2,7 +2,7 @@
 #
 # DLPack's C functions (https://dmlc.github.io/dlpack/latest/c_api.html) tell in one call where a
 # tensor lies, its dtype and its shape. To ask PyTorch for each of these, or to make an array of each
-# tensor, takes longer than the kernels do for 256 rows of 784 features (measurements: tensors).
+# tensor, takes longer than the kernels do for 256 rows of 784 features (measurements: adapter).
 
 from libc.float cimport FLT_MAX
 from libc.math cimport HUGE_VAL, copysign, fabs
