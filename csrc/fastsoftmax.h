@@ -62,8 +62,8 @@ typedef struct {
     const double *lr_of_steps; /* (n_steps,), or NULL where lr is that of all steps */
 } fs_step_settings;
 
-/* What rows add up to. `entropy` is 0 where it is not asked for. Of each row it is
- * S * (logsumexp(z) - p . z), with its logits z, p = softmax(z), and S the sum of its coefficients. */
+/* What rows add up to. `entropy` is 0 where it is not asked for. Of each row it is S *
+ * (logsumexp(z) - p . z), with its logits z, p = softmax(z), and S the sum of its coefficients. */
 typedef struct {
     double loss;
     double entropy;
@@ -100,12 +100,12 @@ typedef struct {
     fs_max_threads max_threads;
 } fs_lender;
 
-/* From now on the calls of this thread run on the lender's threads. Where `parallel` is NULL they run
- * on our own. */
+/* From now on the calls of this thread run on the lender's threads. Where `parallel` is NULL they
+ * run on our own. */
 void fs_borrow_threads(fs_lender lender);
 
-/* Whether a call may use more threads than there are cores: no, but in tests. Not to be called while
- * another thread is in a call. */
+/* Whether a call may use more threads than there are cores: no, but in tests. Not to be called
+ * while another thread is in a call. */
 void fs_allow_threads_beyond_cores(int allowed);
 
 /* ---- computing; at most num_threads threads, the same bits for any number of them ---- */
@@ -113,15 +113,16 @@ void fs_allow_threads_beyond_cores(int allowed);
 /* Whether to stop. The calling thread asks it every 50 ms. */
 typedef int (*fs_interrupted)(void);
 
-/* Takes every step of one epoch and writes the parameters and velocities. A batch is batch_size rows
- * in the order given, the last one what is left. A step's gradient is the mean over its batch, or 0
- * where the batch weighs nothing. Where `interrupted`, which may be NULL, says yes, the epoch ends after
- * the step with FS_INTERRUPTED. */
+/* Takes every step of one epoch and writes the parameters and velocities. A batch is batch_size
+ * rows in the order given, the last one what is left. A step's gradient is the mean over its
+ * batch, or 0 where the batch weighs nothing. Where `interrupted`, which may be NULL, says yes,
+ * the epoch ends after the step with FS_INTERRUPTED. */
 int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
                    const fs_params *params, const fs_step_settings *settings, ptrdiff_t batch_size,
                    int num_threads, fs_interrupted interrupted, fs_sums *sums);
 
-/* The summed loss of all rows as one batch, and its gradients. `entropy` says whether to add it up. */
+/* The summed loss of all rows as one batch, and its gradients. `entropy` says whether to add it
+ * up. */
 int fs_loss_and_grad(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
                      const fs_params *params, int num_threads, int entropy,
                      const fs_gradients *gradients, fs_sums *sums);
@@ -141,7 +142,8 @@ int fs_chunk_partials(const fs_kernels *kernels, const fs_rows *rows, const fs_l
 /* Whether a step of so many rows is computed by tiles of the gradient, or by rows. */
 int fs_is_by_tiles(const fs_kernels *kernels, fs_shape shape, ptrdiff_t n_rows);
 
-/* Updates the parameters and velocities by the gradient of a summed loss divided by total_weight. */
+/* Updates the parameters and velocities by the gradient of a summed loss divided by
+ * total_weight. */
 void fs_sgd_update(const fs_kernels *kernels, const fs_params *params, const float *grad_weight,
                    const float *grad_bias, double total_weight, const fs_step_settings *settings);
 

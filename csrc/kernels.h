@@ -1,16 +1,32 @@
 /* kernels.h: the contract between the two wings: what the driver asks of the kernels of one ISA.
  *
+ * kernels/ is compiled once per instruction set (ISA), and exports one table of functions,
+ * fs_kernels. driver/ is compiled once, and calls the kernels through the table only.
+ *
  * Design
- *  a) kernels/ is compiled once per instruction set and exports one table of functions, fs_kernels.
- *     driver/ is compiled once. It calls the kernels through the table only.
- *  b) The kernels allocate nothing and know no threads. The driver gives each call its memory, and
- *     says which rows or tiles to work on.
- *  c) The kernels read packed parameters: [class group][feature vector][class][lane], then the bias.
- *     One pointer with constant offsets walks them. The layout is the table's own.
- *  d) Rows are taken in blocks. A block is at most FS_BLOCK_ROWS rows, and what a kernel knows of
- *     them is in a workspace: where they are, their targets, their logits, later their residuals.
- *  e) The gradient of the weight is cut into tiles, each some classes by some features, which a
- *     kernel sums in registers. One more tile is the gradient of the bias.
+ *  a) Rows are taken in blocks of at most FS_BLOCK_ROWS. What a kernel knows of a block is in a
+ *     workspace: where its rows are, their targets, their logits, which become residuals. A block
+ *     is small enough for the gradient to find its rows in L2, where the logits have left them.
+ *  b) The parameters are read from a packed copy, [class group][feature vector][class][lane], then
+ *     the bias. One pointer with constant offsets walks it. The layout is the kernels' own; the
+ *     driver knows its size and where the bias begins.
+ *  c) The gradient of the weight is cut into tiles: some classes by some features, whose sums a
+ *     kernel holds in registers. One more tile is the gradient of the bias.
+ *
+ * How to write a kernel
+ *  a) It takes nouns and plain numbers, and writes to memory that the driver gives it. It allocates
+ *     nothing, locks nothing and knows no other thread.
+ *  b) Its result depends on its arguments only, never on what is in scratch or in the lanes that
+ *     fill up a vector: nothing that is computed there may reach a sum.
+ *  c) NaN and infinity are arithmetic: they come out where they should. A row that counts for
+ *     nothing changes nothing, even if it is NaN.
+ *  d) It is static, or FS_INLINE, as a function that the linker shared between two ISAs would be an
+ *     illegal instruction on the older CPU.
+ *  e) Vectors are those of vec.h, and a * b + c is v_fma wherever it may be rounded once. Loops
+ *     over registers have constant bounds where they are inlined.
+ *  f) It goes into the table with a comment that gives the shapes. Outputs are the last arguments.
+ *  g) Tests compare it with NumPy for every ISA, row type and size around FS_LANES, FS_CLASSES and
+ *     FS_BLOCK_ROWS, and hold its bits for any number of threads.
  */
 #ifndef FS_KERNELS_H
 #define FS_KERNELS_H
@@ -40,7 +56,8 @@ static inline ptrdiff_t feature_bytes(const fs_rows *rows, ptrdiff_t n) {
 /* ---- what a kernel is given ---- */
 
 /* The parameters as the kernels read them. `packed` may be NULL where by_columns(shape): then the
- * kernels pack what they need of weight (K, D), when they need it, and a large weight is not copied. */
+ * kernels pack what they need of weight (K, D), when they need it, and a large weight is not
+ * copied. */
 typedef struct {
     const float *packed; /* (packed_size,) */
     const float *weight, *bias;
@@ -94,8 +111,8 @@ struct fs_kernels {
     void (*unpack)(const float *packed, fs_shape shape, float *weight, float *bias);
     /* Bytes of the workspace of one block. */
     size_t (*workspace_bytes)(ptrdiff_t n_classes);
-    /* Floats that each thread needs besides: for the logits of n_logits blocks at a time, and for the
-     * gradient of n_gradient blocks at a time. */
+    /* Floats that each thread needs besides: for the logits of n_logits blocks at a time, and for
+     * the gradient of n_gradient blocks at a time. */
     ptrdiff_t (*scratch_floats)(fs_shape shape, ptrdiff_t n_logits, ptrdiff_t n_gradient);
 
     /* ---- choices: kernels/thresholds.h ---- */
@@ -109,13 +126,14 @@ struct fs_kernels {
 
     /* ---- rows -> residuals and losses ---- */
 
-    /* Of the rows [begin, end), in blocks of block_rows, one to each workspace: the residuals into
-     * the workspace, and what the block adds up into its element of sums. */
+    /* Takes the rows [begin, end) in blocks of block_rows, one to each workspace. Writes the
+     * residuals to the workspace, and adds what the block adds up to to its element of sums. */
     void (*residuals)(const fs_problem *problem, ptrdiff_t begin, ptrdiff_t end,
                       ptrdiff_t block_rows, fs_next next, const fs_workspaces *workspaces,
                       float *scratch, fs_sums *sums);
-    /* The same in three parts, so that threads can share the classes: the rows into the workspaces;
-     * the logits of the classes that are one thread's; the losses and residuals. */
+    /* The same in three parts, so that threads can share the classes: `take` takes the rows;
+     * `share_logits` computes the logits of the classes that are one thread's; `finish` computes
+     * the losses and residuals. */
     void (*take)(const fs_problem *problem, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t block_rows,
                  fs_next next, const fs_workspaces *workspaces);
     void (*share_logits)(const fs_problem *problem, const fs_workspaces *workspaces, int thread,
@@ -126,22 +144,23 @@ struct fs_kernels {
     /* ---- residuals -> gradients ---- */
 
     ptrdiff_t (*n_tiles)(fs_shape shape);
-    /* The tiles that are one thread's, without the bias's. Where by_classes they are those of the
-     * classes that share_logits gives the thread; otherwise each thread has as many features. */
+    /* The tiles that are one thread's, without that of the bias. Where by_classes they are those of
+     * the classes that share_logits gives the thread; else each thread has as many features. */
     fs_tiles (*thread_tiles)(fs_shape shape, int by_classes, int thread, int n_threads);
     /* How many floats a tile has, and where they begin in the packed layout. */
     ptrdiff_t (*tile_floats)(fs_shape shape, ptrdiff_t tile, ptrdiff_t *offset);
     /* The first feature of a tile. Tiles with the same one follow one another. */
     ptrdiff_t (*tile_features)(ptrdiff_t n_classes, ptrdiff_t tile);
-    /* grad (tile_floats,) = or += a tile of the gradient of the summed loss of all blocks. FS_ONTO_TILE
-     * is for one block only. `panel` is scratch, or NULL for no panel. The first tile of some features
-     * must `fill` it; the tiles that follow find the features there. */
+    /* grad (tile_floats,) = or += a tile of the gradient of the summed loss of all blocks.
+     * FS_ONTO_TILE is for one block only. `panel` is scratch, or NULL for no panel. The first tile
+     * of some features must `fill` it; the tiles that follow find the features there. */
     void (*gradient)(const fs_problem *problem, const fs_workspaces *workspaces, float *panel,
                      int fill, ptrdiff_t tile, fs_onto onto, float *grad);
     /* grad_input (rows in the workspaces, D) = the gradient of these rows. */
     void (*input_gradient)(const fs_problem *problem, const fs_workspaces *workspaces,
                            float *grad_input);
-    /* A tile to its place in grad_weight (K, D) or grad_bias (K,); and back, but not of the bias. */
+    /* Writes a tile to its place in grad_weight (K, D) or grad_bias (K,); and reads it back, but
+     * not that of the bias. */
     void (*store_tile)(const float *grad, fs_shape shape, ptrdiff_t tile, float *grad_weight,
                        float *grad_bias);
     void (*load_tile)(const float *grad_weight, fs_shape shape, ptrdiff_t tile, float *grad);

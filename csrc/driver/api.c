@@ -3,8 +3,8 @@
  * Design
  *  a) A call makes a plan, runs on the team by it, and ends it. Nothing is written to the caller's
  *     arrays before everything that can fail has succeeded.
- *  b) Parameters are packed once per call and unpacked once: a whole epoch is one call. A large weight
- *     that is used for one span of rows only is read and updated where it is (plan.c).
+ *  b) Parameters are packed once per call and unpacked once: a whole epoch is one call. A large
+ *     weight that is used for one span of rows only is read and updated where it is (plan.c).
  *  c) Which chunk of the rows a thread computes depends on the chunk's index alone (chunks.h).
  */
 #include "steps.h"
@@ -17,11 +17,7 @@ int fs_train_epoch(const fs_kernels *kernels, const fs_rows *rows, const fs_loss
     plan p;
     if (fs_make_plan(&p, TRAIN, kernels, rows, loss, params, batch_size, num_threads) != FS_OK)
         return FS_NO_MEMORY;
-    steps s = {.plan = &p,
-               .update = 1,
-               .params = params,
-               .settings = *settings,
-               .interrupted = interrupted};
+    steps s = {.plan = &p, .params = params, .settings = *settings, .interrupted = interrupted};
     fs_run_steps(&s);
     if (p.packed) kernels->unpack(p.packed, params->shape, params->weight, params->bias);
     if (p.velocity)
@@ -58,7 +54,7 @@ void fs_sgd_update(const fs_kernels *kernels, const fs_params *params, const flo
     kernels->update(params->bias, grad_bias, params->velocity_bias, n_classes, scale, 1, settings);
 }
 
-/* ---- calls of one phase, of which an item is a chunk of all rows ---- */
+/* ---- calls of one phase, in which an item is a chunk of all rows ---- */
 
 typedef struct {
     const plan *plan;
@@ -77,40 +73,40 @@ typedef struct {
     ptrdiff_t index, begin, end, next;
 } chunk;
 
-static chunk chunk_of(const over_chunks *f, fs_item item) {
-    const chunks c = f->chunks;
+static chunk chunk_of(const over_chunks *call, fs_item item) {
+    const chunks c = call->chunks;
     const ptrdiff_t i = chunk_of_item(c, item), next = next_chunk(c, item);
-    const ptrdiff_t end = min_of((i + 1) * c.rows, f->plan->problem.rows->n_rows);
+    const ptrdiff_t end = min_of((i + 1) * c.rows, call->plan->problem.rows->n_rows);
     return (chunk){i, i * c.rows, end, next < 0 ? -1 : next * c.rows};
 }
 
 static int begin_only_phase(void *context, int n_threads, int *n_items) {
-    over_chunks *f = context;
-    if (f->begun) return 0;
-    f->begun = 1;
-    for (int i = 0; i < n_threads; i++) n_items[i] = n_chunks_of(f->chunks, i, n_threads);
+    over_chunks *call = context;
+    if (call->begun) return 0;
+    call->begun = 1;
+    for (int i = 0; i < n_threads; i++) n_items[i] = n_chunks_of(call->chunks, i, n_threads);
     return 1;
 }
 
-static void run_chunks(over_chunks *f, void (*do_chunk)(void *context, fs_item item)) {
-    f->chunks = chunks_of(f->plan->problem.rows->n_rows);
-    fs_team_run(f->plan->num_threads, &(fs_work){do_chunk, begin_only_phase, f});
+static void run_chunks(over_chunks *call, void (*do_chunk)(void *context, fs_item item)) {
+    call->chunks = chunks_of(call->plan->problem.rows->n_rows);
+    fs_team_run(call->plan->num_threads, &(fs_work){do_chunk, begin_only_phase, call});
 }
 
 ptrdiff_t fs_n_chunks(ptrdiff_t n_rows) { return chunks_of(n_rows).n; }
 ptrdiff_t fs_chunk_rows(ptrdiff_t n_rows) { return chunks_of(n_rows).rows; }
 
 static void partial_of_chunk(void *context, fs_item item) {
-    over_chunks *f = context;
-    const plan *const p = f->plan;
+    over_chunks *call = context;
+    const plan *const p = call->plan;
     const fs_shape shape = p->problem.weights.shape;
-    const chunk c = chunk_of(f, item);
+    const chunk c = chunk_of(call, item);
     float *partial = p->partials + item.thread * p->packed_size;
     fs_compute_partial(p, item.thread, c.begin, c.end, c.next, FS_ONTO_NOTHING, partial, NULL,
-                       &f->sums[c.index]);
+                       &call->sums[c.index]);
     p->kernels->unpack(partial, shape,
-                       f->grad_weight + c.index * shape.n_classes * shape.n_features,
-                       f->grad_bias + c.index * shape.n_classes);
+                       call->grad_weight + c.index * shape.n_classes * shape.n_features,
+                       call->grad_bias + c.index * shape.n_classes);
 }
 
 int fs_chunk_partials(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
@@ -120,19 +116,20 @@ int fs_chunk_partials(const fs_kernels *kernels, const fs_rows *rows, const fs_l
     if (fs_make_plan(&p, CHUNK_PARTIALS, kernels, rows, loss, params, rows->n_rows, num_threads) !=
         FS_OK)
         return FS_NO_MEMORY;
-    over_chunks f = {.plan = &p, .sums = sums, .grad_weight = grad_weight, .grad_bias = grad_bias};
-    run_chunks(&f, partial_of_chunk);
+    over_chunks call = {
+        .plan = &p, .sums = sums, .grad_weight = grad_weight, .grad_bias = grad_bias};
+    run_chunks(&call, partial_of_chunk);
     fs_end_plan(&p);
     return FS_OK;
 }
 
 static void evaluate_chunk(void *context, fs_item item) {
-    over_chunks *f = context;
-    const plan *const p = f->plan;
-    const chunk c = chunk_of(f, item);
+    over_chunks *call = context;
+    const plan *const p = call->plan;
+    const chunk c = chunk_of(call, item);
     const fs_workspaces workspace = workspaces_of(p, item.thread, 1);
     p->kernels->evaluate(&p->problem, c.begin, c.end, c.next, &workspace,
-                         scratch_of(p, item.thread), f->losses, &f->sums[c.index]);
+                         scratch_of(p, item.thread), call->losses, &call->sums[c.index]);
 }
 
 int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *loss,
@@ -142,21 +139,21 @@ int fs_evaluate(const fs_kernels *kernels, const fs_rows *rows, const fs_loss *l
         FS_OK)
         return FS_NO_MEMORY;
     fs_sums chunk_sums[FS_MAX_CHUNKS];
-    over_chunks f = {.plan = &p, .sums = chunk_sums, .losses = losses};
-    run_chunks(&f, evaluate_chunk);
+    over_chunks call = {.plan = &p, .sums = chunk_sums, .losses = losses};
+    run_chunks(&call, evaluate_chunk);
     *sums = (fs_sums){0};
-    fs_add_sums(sums, chunk_sums, f.chunks.n);
+    fs_add_sums(sums, chunk_sums, call.chunks.n);
     fs_end_plan(&p);
     return FS_OK;
 }
 
 static void logits_chunk(void *context, fs_item item) {
-    over_chunks *f = context;
-    const plan *const p = f->plan;
-    const chunk c = chunk_of(f, item);
+    over_chunks *call = context;
+    const plan *const p = call->plan;
+    const chunk c = chunk_of(call, item);
     const fs_workspaces workspace = workspaces_of(p, item.thread, 1);
     p->kernels->logits(&p->problem, c.begin, c.end, c.next, &workspace, scratch_of(p, item.thread),
-                       f->out);
+                       call->out);
 }
 
 int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const fs_params *params,
@@ -165,19 +162,19 @@ int fs_predict_logits(const fs_kernels *kernels, const fs_rows *rows, const fs_p
     if (fs_make_plan(&p, LOGITS_ONLY, kernels, rows, NULL, params, rows->n_rows, num_threads) !=
         FS_OK)
         return FS_NO_MEMORY;
-    over_chunks f = {.plan = &p, .out = logits};
-    run_chunks(&f, logits_chunk);
+    over_chunks call = {.plan = &p, .out = logits};
+    run_chunks(&call, logits_chunk);
     fs_end_plan(&p);
     return FS_OK;
 }
 
 static void softmax_chunk(void *context, fs_item item) {
-    over_chunks *f = context;
-    const plan *const p = f->plan;
-    const chunk c = chunk_of(f, item);
+    over_chunks *call = context;
+    const plan *const p = call->plan;
+    const chunk c = chunk_of(call, item);
     const fs_workspaces workspace = workspaces_of(p, item.thread, 1);
-    p->kernels->softmax(f->logits, c.begin, c.end, p->problem.weights.shape.n_classes, f->log,
-                        &workspace, f->out);
+    p->kernels->softmax(call->logits, c.begin, c.end, p->problem.weights.shape.n_classes, call->log,
+                        &workspace, call->out);
 }
 
 int fs_softmax(const fs_kernels *kernels, const float *logits, ptrdiff_t n_rows,
@@ -187,8 +184,8 @@ int fs_softmax(const fs_kernels *kernels, const float *logits, ptrdiff_t n_rows,
     plan p;
     if (fs_make_plan(&p, LOGITS_ONLY, kernels, &rows, NULL, &params, n_rows, num_threads) != FS_OK)
         return FS_NO_MEMORY;
-    over_chunks f = {.plan = &p, .out = out, .logits = logits, .log = log};
-    run_chunks(&f, softmax_chunk);
+    over_chunks call = {.plan = &p, .out = out, .logits = logits, .log = log};
+    run_chunks(&call, softmax_chunk);
     fs_end_plan(&p);
     return FS_OK;
 }

@@ -5,12 +5,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LOOK_MS = 10 };
+enum { LOOK_MS = 10 }; /* between two looks at the cores */
 
 int64_t fs_milliseconds(void) {
     struct timespec now;
 #if defined(__linux__)
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* some ms coarse, but 6 ns */
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now); /* exact to some ms only, but much faster */
 #else
     clock_gettime(CLOCK_MONOTONIC, &now);
 #endif
@@ -24,7 +24,7 @@ int fs_look_at_cores(fs_cores *cores, int64_t *looked_at) {
     const int64_t ms = fs_milliseconds();
     if (cores->n > 0 && ms < *looked_at + LOOK_MS) return 0;
     *looked_at = ms;
-    /* of its first thread, which is what a mask of the process means: a caller may have one of its own */
+    /* the mask of the first thread is that of the process; a caller may have a mask of its own */
     if (sched_getaffinity(getpid(), sizeof now.set, &now.set) != 0) return 0;
     if (cores->n > 0 && CPU_EQUAL(&now.set, &cores->set)) return 0;
     now.n = CPU_COUNT(&now.set);

@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <stdint.h>
 
-/* None where that is not to be had: then there is no mask to keep to. */
+/* The cores that the process may use; none where the system does not tell. */
 typedef struct {
     int n;
 #if defined(__linux__)
@@ -17,13 +17,14 @@ typedef struct {
 /* Milliseconds of a clock that only goes forward. */
 int64_t fs_milliseconds(void);
 
-/* Looks again where the last look is 10 ms old; whether they have changed. */
+/* Looks which cores there are, unless it did so a moment ago. Returns whether they have changed. */
 int fs_look_at_cores(fs_cores *cores, int64_t *looked_at);
 
 /* The core that this thread is on, or -1. */
 int fs_current_core(void);
 
-/* Binds a thread to these cores, but for one of them, unless that is -1 or the only one. */
+/* Binds a thread to these cores without `but`, which may be -1; or to all, if `but` is the only
+ * one. */
 void fs_keep_to_cores(pthread_t thread, const fs_cores *cores, int but);
 
 #endif

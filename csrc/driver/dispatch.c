@@ -16,7 +16,7 @@ extern const fs_kernels fs_kernels_x86_64_v2, fs_kernels_x86_64_v3, fs_kernels_x
 static int has_v2(void) {
     return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
 }
-/* cpu_supports also asks whether the operating system saves the wider registers */
+/* __builtin_cpu_supports asks, too, whether the operating system saves the wider registers */
 static int has_v3(void) {
     return has_v2() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
            __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");

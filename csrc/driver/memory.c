@@ -1,7 +1,7 @@
 /* memory.c: one buffer that was given back is kept for the next call.
  *
- * The first touch of new memory costs about 0.5 ms a megabyte, as the system maps it page by page:
- * at D = 784, K = 1000 a step of 5 ms took 8.
+ * The first touch of new memory is slow, as the system maps it page by page. Measured slower: new
+ * memory for each call.
  */
 #include "memory.h"
 

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* AddressSanitizer, where it is on, tells of a use of the bytes between the buffers of a call, and of
- * a buffer after the call: nothing is kept for the next one. */
+/* Where AddressSanitizer is on, there is a gap after each buffer of a call, whose use it reports,
+ * and no memory is kept for the next call, so that it reports a use after the call. */
 #if defined(__SANITIZE_ADDRESS__)
 #    include <sanitizer/asan_interface.h>
 enum { FS_GAP = 64 };
@@ -15,7 +15,7 @@ enum { FS_GAP = 0 };
 #    define FS_FORBID(p, n) ((void)(p), (void)(n))
 #endif
 
-/* At least n bytes aligned to FS_ALIGN, uninitialised; NULL if there is no memory. Any thread. */
+/* At least n bytes, aligned to FS_ALIGN and uninitialised, or NULL. Any thread may call it. */
 void *fs_take_memory(size_t n);
 void fs_give_back_memory(void *memory);
 

@@ -1,9 +1,10 @@
 /* plan.c: the plan by which a call works, and its buffers.
  *
- * A step is computed in one of two ways. By rows: each chunk of the batch has a partial gradient of its
- * own, and a row is fetched by one core only. By tiles: each tile of the gradient goes through all rows
- * in order, and no partial gradient goes through memory. Tiles are for a large weight, and for few rows
- * beside the classes, which threads can share then.
+ * A step is computed in one of two ways. By rows, each chunk of the batch has a partial gradient
+ * of its own, and a row is fetched by one core only. By tiles, each tile of the gradient goes
+ * through all rows in order, and no partial gradient goes through memory. Tiles pay where the
+ * weight is large. They also pay where there are fewer rows than classes: threads can share the
+ * classes then.
  */
 #include "plan.h"
 
@@ -25,13 +26,14 @@ static ptrdiff_t span_rows_of(const fs_rows *rows, ptrdiff_t n_classes) {
     return max_of(LEAST_SPAN_ROWS, most / FS_BLOCK_ROWS * FS_BLOCK_ROWS);
 }
 
-/* What of the buffers the plan needs. */
+/* Which buffers the plan needs, and how many. */
 typedef struct {
     ptrdiff_t n_workspaces, n_partials;
     int packed, velocity;
 } needs;
 
-/* Room for a buffer of n bytes at *end, which moves on. A first round with base NULL measures. */
+/* Places a buffer of n bytes at base + *end, and moves *end behind it. Where base is NULL, it only
+ * measures. */
 static void *place(char *base, size_t *end, size_t n) {
     char *p = base ? base + *end : NULL;
     const size_t size = (n + FS_ALIGN - 1) / FS_ALIGN * FS_ALIGN + FS_GAP;
@@ -40,7 +42,7 @@ static void *place(char *base, size_t *end, size_t n) {
     return p;
 }
 
-/* Returns how many bytes the buffers take. */
+/* Places all buffers, and returns how many bytes they take. */
 static size_t place_buffers(plan *p, char *base, needs need) {
     const size_t packed_bytes = sizeof(float) * (size_t)p->packed_size;
     size_t end = 0;
@@ -70,10 +72,10 @@ int fs_make_plan(plan *p, purpose what, const fs_kernels *kernels, const fs_rows
     const ptrdiff_t rest = what == TRAIN ? rows->n_rows % batch : 0, last = rest ? rest : batch;
     const int may_be_by_tiles = what == TRAIN || what == LOSS_AND_GRAD;
     const int by_rows = !may_be_by_tiles || !fs_is_by_tiles(kernels, shape, batch);
-    /* where not all steps are, the last one may be */
+    /* where the others are by rows, the last one may be by tiles, having fewer rows */
     const int by_tiles = may_be_by_tiles && fs_is_by_tiles(kernels, shape, last);
     const ptrdiff_t chunks_of_span = most_chunks(min_of(batch, p->span_rows));
-    /* by rows, who has no chunk of a batch is not woken: that would take as long as a small batch */
+    /* a thread without a chunk is not woken: that takes as long as a small batch */
     p->num_threads =
         (int)max_of(1, min_of(num_threads, by_rows ? chunks_of(batch).n : FS_MAX_THREADS));
     p->scratch_floats =
@@ -81,8 +83,8 @@ int fs_make_plan(plan *p, purpose what, const fs_kernels *kernels, const fs_rows
             ? kernels->scratch_floats(shape, min_of(chunks_of_span, ITEM_CHUNKS), chunks_of_span)
             : kernels->scratch_floats(shape, 1, 0);
 
-    /* A packed copy is read once for each span, and updated in the order of its layout. For one span
-     * alone the copy of a large weight takes longer than it saves. */
+    /* A packed copy is read once for each span, and updated in the order of its layout. For one
+     * span alone the copy of a large weight takes longer than it saves. */
     const int many_spans = what == TRAIN && rows->n_rows > min_of(batch, p->span_rows);
     needs need = {.n_workspaces =
                       max_of(by_rows ? p->num_threads : 0, by_tiles ? chunks_of_span : 0)};

@@ -14,8 +14,9 @@ static uint64_t bits_of(ptrdiff_t begin, ptrdiff_t end) {
 }
 _Static_assert(FS_MAX_CHUNKS <= 64, "a bit for each chunk");
 
-/* What of the tree of sums one thread can add by itself once it has chunk i and those of `done`, while
- * it is in its cache. Where `joined`, chunk i has been added to the one before. */
+/* Adds what one thread can add by itself, once it has done chunk i and those of `done`: every
+ * branch of the tree whose chunks are all its own. They are still in its cache. Where `joined`,
+ * chunk i has been added to the one before already. */
 static void add_own_partials(const steps *s, ptrdiff_t i, uint64_t done, int joined) {
     const ptrdiff_t n = s->chunks.n;
     for (ptrdiff_t apart = joined ? 2 : 1; apart < n; apart *= 2) {
@@ -27,7 +28,6 @@ static void add_own_partials(const steps *s, ptrdiff_t i, uint64_t done, int joi
     }
 }
 
-/* Those over chunks of several threads. */
 void fs_list_adds(steps *s) {
     const ptrdiff_t n = s->chunks.n;
     s->n_adds = 0;
@@ -42,8 +42,8 @@ void fs_list_adds(steps *s) {
         }
 }
 
-/* Where the rows begin that the thread will want after this chunk: of its next one, or of its first of
- * the next batch; or -1. */
+/* Where the rows begin that the thread takes after this chunk: those of its next chunk, or of its
+ * first one of the next batch; or -1. */
 static ptrdiff_t rows_after(const steps *s, fs_item item) {
     const plan *const p = s->plan;
     const ptrdiff_t next = next_chunk(s->chunks, item), end = s->begin + s->n_rows;
@@ -60,7 +60,7 @@ void fs_compute_partial(const plan *p, int thread, ptrdiff_t first, ptrdiff_t la
     const fs_shape shape = p->problem.weights.shape;
     const ptrdiff_t n_tiles = k->n_tiles(shape);
     const fs_workspaces workspace = workspaces_of(p, thread, 1);
-    /* who transposes rows fetches none of the next ones meanwhile */
+    /* where rows are transposed, none of the next ones are fetched with the logits */
     const ptrdiff_t n_logits = k->by_columns(shape) ? 0 : FS_BLOCK_ROWS / 2;
 
     *sums = (fs_sums){0};
@@ -79,8 +79,9 @@ void fs_compute_partial(const plan *p, int thread, ptrdiff_t first, ptrdiff_t la
     }
 }
 
-/* A chunk of one block is added to the chunk before as it is stored, where the thread has just had
- * that. It is where the tree of sums begins, and saves a partial gradient. */
+/* Where the thread has just done the chunk before, the two are a branch of the tree, and this one
+ * is added to that one as it is stored. That saves a partial gradient. It needs a chunk of one
+ * block, whose tiles are complete when they are stored. */
 void fs_partial_item(steps *s, fs_item item) {
     const plan *const p = s->plan;
     const chunks c = s->chunks;
@@ -107,7 +108,7 @@ void fs_reduce_item(steps *s, fs_item item) {
         const ptrdiff_t stop = min_of(i + REDUCE_FLOATS, end), in_bias = max_of(i, bias);
         for (int j = 0; j < s->n_adds; j++)
             add_partial(p, s->adds[j].to, s->adds[j].apart, i, stop);
-        if (!s->update) continue;
+        if (!s->params) continue;
         fs_update_range(s, p->partials + i, i, min_of(stop, bias), 0);
         fs_update_range(s, p->partials + in_bias, in_bias, stop, 1);
     }

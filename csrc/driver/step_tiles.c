@@ -1,4 +1,4 @@
-/* step_tiles.c: a step by tiles: the residuals of a span of rows, then each tile over all of them. */
+/* step_tiles.c: a step by tiles: the residuals of a span of rows, then each tile over them all. */
 #include "steps.h"
 
 /* ---- residuals ---- */
@@ -18,7 +18,7 @@ void fs_residuals_item(steps *s, fs_item item) {
     fs_write_input_gradient(p, &workspaces, first, s->gradients.input);
 }
 
-/* An item of LOGITS is some classes for all rows: who does it reads its part of the weight only. */
+/* An item of LOGITS is some classes for all rows. So a thread reads only its part of the weight. */
 void fs_classes_item(steps *s, fs_item item) {
     const plan *const p = s->plan;
     const fs_kernels *const k = p->kernels;
@@ -44,7 +44,8 @@ void fs_classes_item(steps *s, fs_item item) {
 
 /* ---- tiles ---- */
 
-/* Fetches the parameters of a tile, which lie too far from the last one's for the CPU to foresee. */
+/* Fetches the parameters of a tile, which are too far from those of the last one for the CPU to
+ * foresee. */
 static void fetch_tile(const steps *s, ptrdiff_t tile) {
     const plan *const p = s->plan;
     ptrdiff_t first;
@@ -56,8 +57,9 @@ static void fetch_tile(const steps *s, ptrdiff_t tile) {
         p->kernels->fetch_tile(s->params, tile);
 }
 
-/* In training a tile is used to update as soon as it has all rows of the batch, and is stored only where
- * these are of several spans. Meanwhile the parameters of the tile `next` are fetched. */
+/* Computes a tile over the rows of the span. In training, once it has all rows of the batch, its
+ * parameters are updated, so it is stored only where a step has several spans. Meanwhile the
+ * parameters of the tile `next` are fetched, or none where it is -1. */
 static void compute_tile(steps *s, thread_notes *mine, float *panel, ptrdiff_t tile,
                          ptrdiff_t next) {
     const plan *const p = s->plan;
@@ -65,7 +67,7 @@ static void compute_tile(steps *s, thread_notes *mine, float *panel, ptrdiff_t t
     const fs_shape shape = p->problem.weights.shape;
     const fs_workspaces workspaces = workspaces_of(p, 0, s->chunks.n);
     const fs_onto onto = s->first > s->begin ? FS_ONTO_SUMS : FS_ONTO_NOTHING;
-    const int update = s->update && s->last == s->begin + s->n_rows;
+    const int update = s->params && s->last == s->begin + s->n_rows;
     _Alignas(FS_ALIGN) float tile_grad[FS_TILE_FLOATS];
     ptrdiff_t offset;
     const ptrdiff_t size = k->tile_floats(shape, tile, &offset);
@@ -85,7 +87,8 @@ static void compute_tile(steps *s, thread_notes *mine, float *panel, ptrdiff_t t
         k->store_tile(grad, shape, tile, s->gradients.weight, s->gradients.bias);
 }
 
-/* Of a thread's tiles an item has a part: where they are one run, some of it; else some runs. */
+/* An item has a part of the tiles of a thread: some tiles where they are one run, or else some
+ * runs. */
 void fs_tiles_item(steps *s, fs_item item) {
     const plan *const p = s->plan;
     const fs_kernels *const k = p->kernels;

@@ -1,15 +1,15 @@
 /* steps.c: the steps of a call, one after another: their phases and what they add up to.
  *
  * Design
- *  a) A batch is cut into chunks of rows by a fixed rule (chunks.h). A chunk's partial gradient and
- *     its sums depend on the chunk alone. So does the order in which they are added.
+ *  a) A batch is cut into chunks of rows by a fixed rule (chunks.h). A chunk's partial gradient
+ *     and its sums depend on the chunk alone. So does the order in which they are added.
  *  b) A step by rows (step_rows.c) has two phases. PARTIALS: an item is a chunk, whose partial
- *     gradient is computed. REDUCE: an item is a slice of the parameters, for which the tree of sums
- *     is completed and which is then updated.
- *  c) A step by tiles (step_tiles.c) has two phases for each span of its rows. RESIDUALS: an item is
- *     some chunks. TILES: an item is some tiles of the gradient, over all rows of the span in order,
- *     and the update of these. Where threads share the classes, the residuals take three phases:
- *     TAKE, LOGITS, FINISH.
+ *     gradient is computed. REDUCE: an item is a slice of the parameters, for which the tree of
+ *     sums is completed and which is then updated.
+ *  c) A step by tiles (step_tiles.c) has two phases for each span of its rows. RESIDUALS: an item
+ *     is some chunks. TILES: an item is some tiles of the gradient, over all rows of the span in
+ *     order, and the update of these. Where threads share the classes, the residuals take three
+ *     phases: TAKE, LOGITS, FINISH.
  *  d) No two items of a phase write to one place. Who does an item does not matter to the result.
  */
 #include "steps.h"
@@ -47,7 +47,7 @@ void fs_write_input_gradient(const plan *p, const fs_workspaces *workspaces, ptr
 
 /* ---- which phase comes next ---- */
 
-/* The rows [first, ...) of a step by tiles, as many as are held at a time. */
+/* Begins with the rows from `first` on: as many of a step by tiles as are held at a time. */
 static phase begin_span(steps *s, ptrdiff_t first, int n_threads) {
     const plan *const p = s->plan;
     s->first = first;
@@ -71,7 +71,7 @@ static phase begin_step(steps *s, ptrdiff_t begin, int n_threads) {
     s->n_rows = min_of(p->batch_size, p->problem.rows->n_rows - begin);
     s->total_weight = 0;
     s->step_sums = (fs_sums){0};
-    if (s->update) settings_of_step(&s->settings, begin / p->batch_size);
+    if (s->params) settings_of_step(&s->settings, begin / p->batch_size);
     if (fs_is_by_tiles(p->kernels, p->problem.weights.shape, s->n_rows))
         return begin_span(s, begin, n_threads);
     s->first = begin;
@@ -90,7 +90,8 @@ void fs_add_sums(fs_sums *to, const fs_sums *sums, ptrdiff_t n) {
     }
 }
 
-/* Adds what the phase's rows weigh, by chunks in their order, to scale the gradient. */
+/* Adds what the phase's rows weigh, chunk by chunk in their order. The gradient's scale follows
+ * from it. */
 static void add_weights(steps *s) {
     for (ptrdiff_t i = 0; i < s->chunks.n; i++) s->total_weight += s->chunk_sums[i].total_weight;
     s->mean_scale = fs_mean_scale(s->total_weight);
@@ -116,7 +117,7 @@ static phase next_phase(steps *s, int n_threads) {
     default: /* REDUCE, TILES: the rows are done */
         fs_add_sums(&s->step_sums, s->chunk_sums, s->chunks.n);
         if (s->last < end) return begin_span(s, s->last, n_threads);
-        fs_add_sums(&s->sums, &s->step_sums, 1); /* step by step, as a loop of calls would */
+        fs_add_sums(&s->sums, &s->step_sums, 1); /* step by step, like a loop of calls */
         return end < s->plan->problem.rows->n_rows && !s->stop ? begin_step(s, end, n_threads)
                                                                : BEGINNING;
     }
@@ -138,7 +139,7 @@ static int begin_next_phase(void *context, int n_threads, int *n_items) {
 
 /* ---- the items of a phase ---- */
 
-/* By the caller, whose signals they are. */
+/* Asked by the caller's thread, whose signals they are. */
 static void ask_to_stop(steps *s) {
     const int64_t now = fs_milliseconds();
     if (now < s->asked_at + ASK_MS) return;

@@ -1,26 +1,30 @@
-/* team.c: persistent worker threads, and how they and the caller share a call. Over 300 lines, as
- * who may read and write what, and when, is to be seen in one place.
+/* team.c: persistent worker threads, and how they and the caller share a call. Over 300 lines: who
+ * may read and write what, and when, is to be seen in one place.
  *
  * Design
  *  a) A call is a row of phases, and a phase is a number of items. Each item has an owner, but any
- *     thread may claim it: the owner takes his items from the first one on, and who has none left
- *     takes those of others from the last one on. So a caller never waits for a thread that has not
- *     begun, be it asleep or without a core: he does its items himself.
- *  b) Who does the last item of a phase begins the next one. Nobody waits for the caller either.
- *  c) What of a thread's items is unclaimed is one word in memory, changed by compare-and-swap. Who
- *     succeeds holds an item of a phase that cannot end before he has done it, so all that belongs to
- *     the call may be read until then; and is not read by anybody who holds none. A thread that comes
- *     late, even in another call, finds either items that are to be done or none.
- *  d) Waiting has three stages: spin, yield, sleep on a condition variable. Who finds another thread
- *     last seen on its own core does not spin: Linux may leave two threads on one core for long.
- *  e) No more threads than cores: what a thread does for another one that has no core is not in its
- *     cache. An epoch of 12 ms took 20 with 4 threads on 2 cores.
- *  f) One team. A second Python thread that calls while the team works runs its own call alone:
- *     the bits are the same.
- *  g) Beside PyTorch the threads may be its own (fs_borrow_threads): they spin between its operations,
- *     and would take half of a core from ours. They cannot be left before all of them have come.
- *  h) After a fork the child has no workers; the team is built anew at its next call. Borrowed threads
- *     it has no more: GNU's OpenMP hangs where a child asks for them.
+ *     thread may claim it. An owner claims its items from the first one on. A thread without items
+ *     claims those of others from the last one on. So a caller never waits for a worker that has
+ *     not begun, because it sleeps or has no core: the caller does these items itself.
+ *  b) The thread that does the last item of a phase begins the next one. So nobody waits for the
+ *     caller either.
+ *  c) The unclaimed items of a thread are one word in memory, changed by compare-and-swap. A
+ *     thread that succeeds holds an item, and the phase cannot end before it has done that. So it
+ *     may read all that belongs to the call until then; a thread that holds no item reads none of
+ *     it. A thread that comes late, even in another call, finds either items that are to be done
+ *     or none.
+ *  d) Waiting has three stages: spin, yield, sleep on a condition variable. A thread does not spin
+ *     where another was last seen on the same core: Linux may leave two threads on one core for
+ *     long.
+ *  e) There are no more threads than cores. Measured slower: more. What a thread computes for
+ *     another one that has no core is not in that one's cache.
+ *  f) There is one team. A second Python thread that calls while the team works runs its call
+ *     alone. The bits are the same.
+ *  g) Beside PyTorch the threads may be PyTorch's own (fs_borrow_threads). These spin between its
+ *     operations, and would take half of a core from ours. A call on them ends when all of them
+ *     have come.
+ *  h) After a fork the child has no workers. The team is built anew at its next call. A child
+ *     borrows no threads any more: GNU's OpenMP hangs where a child asks for them.
  */
 #include "team.h"
 
@@ -34,15 +38,16 @@
 #include "cores.h"
 
 enum {
-    SPINS = 2000,       /* within a call */
-    IDLE_SPINS = 10000, /* between calls, some 0.3 ms: a step of 256 rows by PyTorch's autograd
-                           takes 133 us, 168 where the workers have gone to sleep meanwhile */
+    SPINS = 2000, /* within a call */
+    IDLE_SPINS =
+        10000, /* between calls: longer than PyTorch's autograd takes between two of them */
     YIELDS = 200,
 };
 
-/* The items [first, end) of a thread that nobody has claimed, and the threads of the call. */
+/* The unclaimed items [first, end) of a thread, and the number of threads of the call, in one
+ * word. */
 typedef uint64_t items;
-static const items FINISHED = UINT64_MAX; /* the caller's, when the call is complete */
+static const items FINISHED = UINT64_MAX; /* in the place of the caller's: the call is complete */
 
 static items items_of(int n_threads, int n) { return (items)n_threads << 32 | (items)n; }
 static int threads_of(items i) { return (int)(i >> 32); }
@@ -64,17 +69,16 @@ typedef struct {
 typedef struct {
     pthread_mutex_t in_use; /* held by the caller whom the team works for */
     int n_workers;
-    /* of the call, for who holds an item of it */
+    /* of the call, to be read by threads that hold an item of it */
     fs_work work;
-    unsigned number;
-    /* the caller's, for all: one thread that flushes subnormals gives other bits */
-    fenv_t rounding;
+    unsigned number; /* of the call */
+    fenv_t rounding; /* the caller's, for all: a thread that flushes subnormals gives other bits */
     fs_cores cores;
     int64_t looked_at_cores;
     pthread_t caller;
     member members[FS_MAX_THREADS]; /* 0 is the caller */
     _Alignas(FS_ALIGN) atomic_int n_threads;
-    atomic_int n_joined;                   /* of borrowed threads */
+    atomic_int n_joined;                   /* borrowed threads that have come */
     _Alignas(FS_ALIGN) atomic_int n_to_do; /* items of the phase that are not done */
 } team;
 
@@ -85,7 +89,7 @@ static int beyond_cores; /* whether a call may have more threads than cores */
 
 void fs_allow_threads_beyond_cores(int allowed) { beyond_cores = allowed; }
 
-static _Thread_local fs_lender lender; /* of the calls of this thread; none: our own */
+static _Thread_local fs_lender lender; /* for the calls of this thread; without one: our own */
 static int may_borrow = 1;
 
 static void relax(void) {
@@ -96,7 +100,8 @@ static void relax(void) {
 #endif
 }
 
-/* Notes the core that a thread of ours is on; whether another of the first n was last seen there. */
+/* Notes the core that a thread of ours is on. Returns whether another of the first n was last seen
+ * there. */
 static int shares_core(int thread, int n) {
     const int core = fs_current_core() + 1;
     if (core == 0) return 0;
@@ -110,6 +115,7 @@ static int shares_core(int thread, int n) {
 
 /* ---- waiting ---- */
 
+/* Whether there are items of this member's, or the call is complete. */
 static int has_news(member *m) {
     const items now = atomic_load(&m->unclaimed);
     return !is_empty(now) || now == FINISHED;
@@ -118,7 +124,6 @@ static int has_news(member *m) {
 /* Whether the caller's call has items that are not done. */
 static int is_open(team *t) { return atomic_load(&t->members[0].unclaimed) != FINISHED; }
 
-/* Until there are items of this thread's, or its call is complete. */
 static void wait_for_news(int thread, int n_threads) {
     member *const m = &own.members[thread];
     const int spins = shares_core(thread, n_threads) ? 0 : IDLE_SPINS;
@@ -132,7 +137,7 @@ static void wait_for_news(int thread, int n_threads) {
     }
     pthread_mutex_lock(&m->lock);
     for (;;) {
-        atomic_store(&m->asleep, 1); /* before the news are looked for once more: see tell() */
+        atomic_store(&m->asleep, 1); /* before it looks for news once more: see tell() */
         if (has_news(m)) break;
         pthread_cond_wait(&m->woken, &m->lock);
     }
@@ -141,7 +146,7 @@ static void wait_for_news(int thread, int n_threads) {
 }
 
 static void tell(member *m, items news) {
-    /* before `asleep` is read: one of the two sides sees the other */
+    /* before it reads `asleep`, so that one of the two sides sees the other */
     atomic_store(&m->unclaimed, news);
     if (!atomic_load(&m->asleep) || !atomic_exchange(&m->asleep, 0)) return;
     pthread_mutex_lock(&m->lock);
@@ -151,7 +156,8 @@ static void tell(member *m, items news) {
 
 /* ---- items ---- */
 
-/* Called by whoever has done the last item of a phase, the call being his until he tells of more. */
+/* Called by the thread that has done the last item of a phase. The call is its own until it tells
+ * of more items. */
 static void begin_next_phase(team *t, int n_threads) {
     int n_items[FS_MAX_THREADS], total = 0;
     while (total == 0) {
@@ -166,8 +172,8 @@ static void begin_next_phase(team *t, int n_threads) {
         if (n_items[i] > 0) tell(&t->members[i], items_of(n_threads, n_items[i]));
 }
 
-/* What a thread will do when it has none of its own left: the last item of the next thread, if that has
- * not begun. Were it busy it would most likely do them all itself. */
+/* Notes what a thread without items will do next: the last item of the next thread, if that has not
+ * begun. A thread that has begun will most likely do all its items itself. */
 static void foresee_stealing(team *t, fs_item *item) {
     const int owner = (item->thread + 1) % item->n_threads;
     const items seen = atomic_load_explicit(&t->members[owner].unclaimed, memory_order_relaxed);
@@ -176,7 +182,7 @@ static void foresee_stealing(team *t, fs_item *item) {
     item->next_index = end_of(seen) - 1;
 }
 
-/* Whether this thread has claimed an item of the owner's. */
+/* Claims an item of the owner's for this thread. Returns whether there was one. */
 static int claim(team *t, int owner, int thread, fs_item *item) {
     _Atomic(items) *const unclaimed = &t->members[owner].unclaimed;
     items seen = atomic_load_explicit(unclaimed, memory_order_acquire);
@@ -198,7 +204,7 @@ static int claim(team *t, int owner, int thread, fs_item *item) {
     return 0;
 }
 
-/* One of this thread's own items, or else of any other's. */
+/* Claims one of this thread's own items, or else one of any other's. */
 static int claim_any(team *t, int thread, fs_item *item) {
     if (claim(t, thread, thread, item)) return 1;
     const int n_threads = atomic_load_explicit(&t->n_threads, memory_order_relaxed);
@@ -219,8 +225,8 @@ static void *worker_main(void *arg) {
     fs_cores cores = {0};
     fs_item item;
     for (;;) {
-        /* Linux wakes a worker on the caller's core where others are busy too. Beside the spinning
-         * threads of a BLAS a pass over 60,000 rows takes 14 ms so, not 20. */
+        /* Where all cores are busy, Linux wakes a worker on the caller's core. Without this, calls
+         * beside the spinning threads of a BLAS were measured slower (measurements: blas-spins). */
         if (shares_core(thread, 1))
             fs_keep_to_cores(pthread_self(), &cores, atomic_load(&own.members[0].core) - 1);
         wait_for_news(thread, atomic_load_explicit(&own.n_threads, memory_order_relaxed));
@@ -240,7 +246,7 @@ static void *worker_main(void *arg) {
 
 static int fork_is_handled;
 
-/* In the child of a fork. */
+/* Called in the child of a fork. */
 static void forget_team(void) {
     memset(&own, 0, sizeof own);
     pthread_mutex_init(&own.in_use, NULL);
@@ -253,7 +259,8 @@ static int handle_forks(void) {
     return fork_is_handled;
 }
 
-/* Starts workers until there are n, or the system refuses. Signals stay with the caller's threads. */
+/* Starts workers until there are n, or the system refuses. They take no signals, which stay with
+ * the caller's threads. */
 static void grow_team(int n) {
     if (!handle_forks()) return;
     sigset_t all, before;
@@ -276,9 +283,9 @@ static void grow_team(int n) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-/* As many threads of ours as there are cores and can be started. */
+/* How many threads of ours a call has: no more than there are cores and can be started. */
 static int threads_of_ours(int n_threads) {
-    /* workers would keep the mask that they began with */
+    /* a worker would keep the mask that it began with */
     if (fs_look_at_cores(&own.cores, &own.looked_at_cores))
         for (int i = 1; i <= own.n_workers; i++)
             fs_keep_to_cores(own.members[i].id, &own.cores, -1);
@@ -311,7 +318,7 @@ static void run_on_own(int n_threads, const fs_work *work) {
     }
 }
 
-/* What each borrowed thread does; the caller is one of them. */
+/* What each borrowed thread runs. The caller is one of them. */
 static void help(void *unused) {
     (void)unused;
     team *const t = &borrowed;
@@ -336,7 +343,7 @@ static void help(void *unused) {
 }
 
 static void run_on_borrowed(int n_threads, const fs_work *work) {
-    /* fewer than the lender has would end the others, and make them anew at its next operation */
+    /* asked for fewer than it has, the lender would end the others, and start them anew later */
     const int most = lender.max_threads();
     begin_call(&borrowed, n_threads, work);
     lender.parallel(help, NULL, (unsigned)(n_threads > most ? n_threads : most), 0);

@@ -1,15 +1,15 @@
 /* block.h: a block of at most FS_BLOCK_ROWS rows, and the workspace for it.
  *
  * Rows are not padded by the caller. What is left of a row after its last full vector is copied,
- * zero-padded, into `tail`. Kernels take several rows at once; the last row stands in for those that
- * are missing, with residual zero.
+ * zero-padded, into `tail`. Kernels take several rows at once; the last row stands in for those
+ * that are missing, with residual zero.
  */
 #ifndef FS_BLOCK_H
 #define FS_BLOCK_H
 
 #include "rows.h"
 
-/* It begins the workspace; its arrays z, tail and grad_bias follow it in memory. */
+/* What a workspace begins with. Its arrays z, tail and grad_bias follow in memory. */
 typedef struct {
     const char *row[FS_BLOCK_ROWS];
     const char *next[FS_BLOCK_ROWS]; /* rows to prefetch meanwhile, */
@@ -50,8 +50,8 @@ static block *new_block(const fs_workspaces *workspaces, ptrdiff_t i, fs_shape s
     return b;
 }
 
-/* Takes the rows [begin, end) into the block. The rows from `next` on are prefetched meanwhile, as many
- * as the block has; where next < 0 only its last row, again and again. */
+/* Takes the rows [begin, end) into the block. The rows from `next` on are prefetched meanwhile, as
+ * many as the block has; where next < 0 only its last row, again and again. */
 static void take_rows(block *b, const fs_problem *problem, ptrdiff_t begin, ptrdiff_t end,
                       ptrdiff_t next, ptrdiff_t n_next_logits) {
     const fs_rows *const rows = problem->rows;

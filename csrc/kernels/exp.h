@@ -1,11 +1,14 @@
-/* exp.h: exp and log over vectors of floats, after the Cephes library (S. Moshier): reduce the
- * argument by multiples of log 2, then a polynomial. tests/test_exp_log.py holds the bounds. */
+/* exp.h: exp and log of vectors, after the Cephes library (S. Moshier).
+ *
+ * The argument is reduced by multiples of log 2, then comes a polynomial. Tests hold the bounds
+ * that the comments state.
+ */
 #ifndef FS_EXP_H
 #define FS_EXP_H
 
 #include "vec.h"
 
-/* e**x = 2**n times what is returned; the low bits of exponent are those of n, an integer. */
+/* e**x = 2**n times what is returned, n an integer whose low bits are those of *exponent. */
 FS_INLINE vf v_exp_reduced(vf x, vi *exponent) {
     const vf to_integer = v_set(12582912.0f); /* 1.5 * 2**23: adding it rounds to an integer */
     const vf shifted = v_fma(x, v_set(1.44269504f), to_integer);
@@ -24,21 +27,22 @@ FS_INLINE vf v_exp_reduced(vf x, vi *exponent) {
     return v_fma(p, r * r, r) + v_set(1.0f);
 }
 
-/* 2**n for -126 <= n <= 127, of which the low bits will do: they become the exponent field */
+/* 2**n for -126 <= n <= 127. The low bits of n, which will do, become the exponent field. */
 FS_INLINE vf v_power_of_2(vi n) { return (vf)((n + v_seti(127)) << 23); }
 
-/* e**x. At most 1.1 ULP for -87.33 <= x <= 88; 0 below, where float32 has but subnormals left;
- * NaN stays NaN. Larger x, which a softmax never has, is out of range. */
+/* e**x. The error is at most 1.1 ULP for -87.33 <= x <= 88. Below, where float32 has only
+ * subnormals left, the result is 0. NaN stays NaN. Larger x is out of range; a softmax never has
+ * it. */
 FS_INLINE vf v_exp(vf x) {
     const vf lowest = v_set(-87.33654f); /* log(2**-126) */
-    const vi underflow = x < lowest;     /* false for NaN, which so goes on to the result */
+    const vi underflow = x < lowest;     /* false for NaN, so the result is NaN */
     vi n;
     const vf p = v_exp_reduced(v_select(underflow, lowest, x), &n);
     return v_select(underflow, (vf){0}, p * v_power_of_2(n));
 }
 
-/* The same for x <= 0, but with the subnormals, to the nearest: what a residual can do without, and
- * probabilities that people read cannot. 2**n comes in two factors, as it may be no float itself. */
+/* The same for x <= 0, with subnormals, to the nearest: residuals can do without them, but not the
+ * probabilities that people read. 2**n comes in two factors, as it may be too small for a float. */
 FS_INLINE vf v_exp_gradual(vf x) {
     const vf lowest = v_set(-104.0f); /* below log(2**-150), what rounds to 0 */
     vi n;
@@ -47,8 +51,8 @@ FS_INLINE vf v_exp_gradual(vf x) {
     return p * v_power_of_2(half) * v_power_of_2(n - half);
 }
 
-/* log x. At most 0.9 ULP for normal x > 0; NaN and infinity give NaN. Zero, negative and subnormal
- * x, which a sum of exponentials with its largest term 1 never is, are out of range. */
+/* log x. The error is at most 0.9 ULP for normal x > 0. NaN and infinity give NaN. Zero, negative
+ * and subnormal x are out of range; a sum of exponentials whose largest is 1 is never that. */
 FS_INLINE vf v_log(vf x) {
     /* x = m * 2**e with sqrt(1/2) <= m < sqrt(2) */
     const vi bits = (vi)x;

@@ -1,4 +1,15 @@
-/* gradient.h: residuals and rows -> a tile of the gradient of the weight or bias. */
+/* gradient.h: residuals and rows -> a tile of the gradient of the weight or the bias.
+ *
+ * A kernel keeps the sums of a tile in registers while the rows pass: FS_FEW_CLASSES classes x
+ * FS_WIDER vectors of features at once. A tile of more classes takes two passes over the rows. The
+ * residuals of a row lie at constant distances from one pointer, as the logits are held
+ * transposed.
+ *
+ * The features come from one of two places: from the rows of one block, after which the sums are
+ * stored; or from a panel, a copy of the features of one tile, row after row, where the sums stay
+ * in registers from block to block. A panel pays where several class groups read the same features.
+ * Without it, rows that lie a power of two apart would push one another out of the cache.
+ */
 #ifndef FS_GRADIENT_H
 #define FS_GRADIENT_H
 
@@ -15,19 +26,17 @@ FS_INLINE void multiply_outer(vf *acc, const vf *x, const float *residual, const
     }
 }
 
-/* Where a tile of the gradient finds the features of its rows. In a panel the FS_WIDER vectors of all
- * rows follow one another: many class blocks pass over them, and rows that lie a power of two apart
- * would push one another out of the cache. A step takes 5% less at D = 784, K = 1000 and 8% less at
- * D = 4096 (Zen 4), and with two class blocks 16% less at K = 16, D = 4096, B = 256 (Emerald
- * Rapids). */
+/* Where features come from: the rows, the tails of the rows, or a panel. */
 enum { FLOAT32_ROWS, UINT8_ROWS, TAILS, PANEL };
 
+/* Vector f + i of row r, from any source but a panel. */
 FS_INLINE vf load_from(const block *b, ptrdiff_t r, ptrdiff_t f, int i, const int source) {
     return source == TAILS ? v_load(b->tail + r * FS_LANES)
                            : load_features(b->row[r], f + i, source == UINT8_ROWS);
 }
 
-/* acc (n, width) = grad, whose vectors of features are `classes` vectors apart, or 0 */
+/* acc (n, width) = grad where sums go on, or else 0. grad has `classes` classes for each vector of
+ * features, of which n are summed. */
 FS_INLINE void load_gradient(vf *acc, const float *grad, ptrdiff_t classes, fs_onto onto,
                              const int n, const int width) {
     for (int k = 0; k < n; k++)
@@ -36,6 +45,7 @@ FS_INLINE void load_gradient(vf *acc, const float *grad, ptrdiff_t classes, fs_o
                 onto == FS_ONTO_SUMS ? v_load(grad + (i * classes + k) * FS_LANES) : (vf){0};
 }
 
+/* grad = acc, or grad + acc where it is a complete tile. */
 FS_INLINE void store_gradient(vf *acc, float *grad, ptrdiff_t classes, fs_onto onto, const int n,
                               const int width) {
     if (onto == FS_ONTO_TILE)
@@ -48,19 +58,19 @@ FS_INLINE void store_gradient(vf *acc, float *grad, ptrdiff_t classes, fs_onto o
             v_store(grad + (i * classes + k) * FS_LANES, acc[k * width + i]);
 }
 
-/* grad (width, n of `classes`, FS_LANES) = or += residual (n, FS_BLOCK_ROWS) . `width` vectors from
- * f on; meanwhile the same features of n_next rows are fetched. n, width and source are constants
- * where this is inlined. */
+/* grad (width, n of `classes`, FS_LANES) = or += residual (n, FS_BLOCK_ROWS) . rows of one block,
+ * for `width` vectors of features from f on. Meanwhile the same features of n_next rows are
+ * fetched. n, width and source are constants where this is inlined. */
 FS_INLINE void row_vectors(const block *b, const float *residual, float *grad, ptrdiff_t classes,
                            ptrdiff_t f, fs_onto onto, const char *const *next, ptrdiff_t n_next,
                            const int n, const int width, const int source) {
-    const int vector_bytes = FS_LANES * (source == UINT8_ROWS ? 1 : (int)sizeof(float));
+    const int vector_bytes = vector_bytes_of(source == UINT8_ROWS);
     const int lines = width * vector_bytes > FS_LINE ? width * vector_bytes / FS_LINE : 1;
     const ptrdiff_t n_padded = round_up(b->n_gradient, FS_WIDE), n_prefetch = n_next * lines;
     vf acc[FS_CLASSES * FS_WIDE], x[FS_WIDER];
     load_gradient(acc, grad, classes, onto, n, width);
     for (ptrdiff_t r = 0; r < n_padded; r++) {
-        if (width > 1 && r < n_prefetch) /* one at a time: bursts lose */
+        if (width > 1 && r < n_prefetch) /* one at a time: bursts were measured slower */
             v_prefetch(next[r / lines] + f * vector_bytes + r % lines * FS_LINE);
         for (int i = 0; i < width; i++) x[i] = load_from(b, r, f, i, source);
         multiply_outer(acc, x, residual + r, n, width);
@@ -68,9 +78,9 @@ FS_INLINE void row_vectors(const block *b, const float *residual, float *grad, p
     store_gradient(acc, grad, classes, onto, n, width);
 }
 
-/* The same of all rows in rooms, whose features are in a panel, or go there from `source`: the sums
- * stay in registers from room to room, which takes 7 to 10% less (Emerald Rapids). residual is that
- * of the first room. Meanwhile a line is fetched of each row, `ahead` bytes into it; ahead < 0: none. */
+/* The same for the rows of all blocks. Their features are in the panel, (rows, FS_WIDER,
+ * FS_LANES), or are copied there from `source`. `residual` is in the first block. Meanwhile one
+ * line is fetched of each row, `ahead` bytes into it, or none where ahead < 0. */
 FS_INLINE void panel_vectors(const fs_workspaces *workspaces, float *panel, const float *residual,
                              float *grad, ptrdiff_t classes, ptrdiff_t f, fs_onto onto,
                              ptrdiff_t ahead, const int n, const int width, const int source) {
@@ -92,11 +102,10 @@ FS_INLINE void panel_vectors(const fs_workspaces *workspaces, float *panel, cons
     store_gradient(acc, grad, classes, onto, n, width);
 }
 
-/* A tile of the gradient: one class block x FS_WIDER vectors of features from f on, or what is left
- * of them: grad is (FS_WIDER, n, FS_LANES). It takes two passes over the rows where n is more than
- * FS_FEW_CLASSES: half of the classes each, which need the fewest loads; or half of the vectors, of
- * uint8 rows, which so are converted once. At K = 1000 the first takes 17% less than the second
- * does (Emerald Rapids). */
+/* A tile from the rows of one block: the n classes of a group x FS_WIDER vectors of features from
+ * f on, grad (FS_WIDER, n, FS_LANES), or what is left of them at the end of a row. Of two passes
+ * each takes half of the classes, which needs the fewest loads. Of uint8 rows each takes half of
+ * the vectors, so that no feature is converted twice. */
 FS_INLINE void row_tile(const block *b, const float *residual, float *grad, ptrdiff_t f,
                         fs_onto onto, const char *const *next, ptrdiff_t n_next, const int n,
                         const int source) {
@@ -119,7 +128,8 @@ FS_INLINE void row_tile(const block *b, const float *residual, float *grad, ptrd
     }
 }
 
-/* Of whole tiles; ahead[0] and ahead[1] are of the two passes, of which the first fills the panel. */
+/* A whole tile from the panel, which the first pass fills where source != PANEL. ahead[0] and
+ * ahead[1] are of the two passes. */
 FS_INLINE void panel_tile(const fs_workspaces *workspaces, float *panel, const float *residual,
                           float *grad, ptrdiff_t f, fs_onto onto, const ptrdiff_t *ahead,
                           const int n, const int source) {
@@ -130,6 +140,8 @@ FS_INLINE void panel_tile(const fs_workspaces *workspaces, float *panel, const f
                       n, f, onto, ahead[1], n - first, FS_WIDER, PANEL);
 }
 
+/* A tile from the rows of one block. Meanwhile its share of the next rows is fetched: what the
+ * logits have left of them, by the tiles of the first two class groups. */
 FS_INLINE void block_gradient(const block *b, ptrdiff_t tile, float *grad, fs_onto onto,
                               const int source) {
     const ptrdiff_t n_groups = class_groups(b->n_classes);
@@ -143,8 +155,8 @@ FS_INLINE void block_gradient(const block *b, ptrdiff_t tile, float *grad, fs_on
     const char *const *next = b->next + next_row;
     if (f + FS_WIDER >= b->n_vectors)
         fetch_ends(b, next, n_next,
-                   (f + FS_WIDER > b->n_full ? f : b->n_full) * FS_LANES *
-                       (source == UINT8_ROWS ? 1 : (int)sizeof(float)));
+                   (f + FS_WIDER > b->n_full ? f : b->n_full) *
+                       vector_bytes_of(source == UINT8_ROWS));
     switch (first_class(c + 1, b->n_classes) - k) {
 #define ROW_TILE(n)                                                                                \
 case n:                                                                                            \
@@ -154,9 +166,9 @@ case n:                                                                         
     }
 }
 
-/* The next panel's features lie apart, a few lines in each row, which the CPU does not foresee: each
- * pass over the panel fetches a line of each row's panel_bytes, until all are. With two threads a
- * step of 256 rows takes 24% less at K = 16, D = 4096, 16% at D = 2048, 3 to 6% at K = 100 (Zen 4). */
+/* A tile from the panel. The features of the next panel are a few lines in each row, which the CPU
+ * does not foresee. So each pass fetches one line of each row, until all panel_bytes are
+ * fetched. */
 FS_INLINE void panel_gradient(const fs_workspaces *workspaces, float *panel, ptrdiff_t tile,
                               float *grad, fs_onto onto, ptrdiff_t panel_bytes, const int source) {
     const block *b = block_in(workspaces, 0);
@@ -179,6 +191,7 @@ case n:                                                                         
     }
 }
 
+/* The last tile, from the sums that finish_residuals has left. */
 static void add_bias_gradient(const block *b, float *grad_bias, fs_onto onto) {
     for (ptrdiff_t k = 0; k < round_up(b->n_classes, FS_LANES); k++) {
         const float g = k < b->n_classes ? b->grad_bias[k] : 0.0f;

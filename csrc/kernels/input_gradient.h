@@ -1,12 +1,17 @@
-/* input_gradient.h: residuals and the weight -> the gradient for the rows themselves. */
+/* input_gradient.h: residuals and the weight -> the gradient for the rows themselves.
+ *
+ * grad_input (rows, D) = residuals (rows, K) . weight (K, D). FS_WIDER vectors of features are
+ * computed at a time, for FS_FEW_CLASSES rows; those at the end of a row one by one. The weight of
+ * these features is copied into a panel first, which all rows pass.
+ */
 #ifndef FS_INPUT_GRADIENT_H
 #define FS_INPUT_GRADIENT_H
 
 #include "block.h"
 #include "thresholds.h"
 
-/* panel (n, width, FS_LANES) = `width` vectors of the weight of n classes, zeros from n_floats on:
- * rows that lie a power of two apart would push one another out of the cache. */
+/* panel (n, width, FS_LANES) = `width` vectors of the weight of n classes, zeros after n_floats.
+ * Without a copy, classes that lie a power of two apart would push one another out of the cache. */
 static void gather_weight(const float *weight, ptrdiff_t n_features, ptrdiff_t n, ptrdiff_t width,
                           ptrdiff_t n_floats, float *panel) {
     for (ptrdiff_t k = 0; k < n; k++, weight += n_features, panel += width * FS_LANES) {
@@ -16,7 +21,7 @@ static void gather_weight(const float *weight, ptrdiff_t n_features, ptrdiff_t n
     }
 }
 
-/* grad (n rows, n_floats), which are row_floats apart, = or += z (n_classes, FS_BLOCK_ROWS)^T .
+/* grad (n, n_floats), whose rows are row_floats apart, = or += z (n_classes, FS_BLOCK_ROWS)^T .
  * panel (n_classes, width, FS_LANES). n and width are constants where this is inlined. */
 FS_INLINE void input_vectors(const float *z, const float *panel, ptrdiff_t n_classes, float *grad,
                              ptrdiff_t row_floats, ptrdiff_t n_floats, int accumulate, const int n,
@@ -40,6 +45,7 @@ FS_INLINE void input_vectors(const float *z, const float *panel, ptrdiff_t n_cla
         }
 }
 
+/* A function for each number of rows, of one vector and of FS_WIDER. */
 typedef void input_function(const float *z, const float *panel, ptrdiff_t n_classes, float *grad,
                             ptrdiff_t row_floats, ptrdiff_t n_floats, int accumulate);
 
@@ -55,7 +61,7 @@ FS_FOR_FEW(INPUTS)
 #define INPUTS_OF(n) {input_##n##_one, input_##n##_wide},
 static input_function *const input_of[FS_FEW_CLASSES][2] = {FS_FOR_FEW(INPUTS_OF)};
 
-/* 0 for the rows that count for nothing: residual 0 times a weight that is not finite is NaN. */
+/* Zeroes the rows that count for nothing: residual 0 times a weight that is not finite is NaN. */
 static void zero_ignored_inputs(const fs_workspaces *workspaces, ptrdiff_t n_features,
                                 float *grad_input) {
     for (ptrdiff_t i = 0; i < workspaces->n; i++) {
@@ -65,7 +71,6 @@ static void zero_ignored_inputs(const fs_workspaces *workspaces, ptrdiff_t n_fea
     }
 }
 
-/* FS_WIDER vectors of features at a time, the last ones one by one. */
 static void input_gradient(const fs_problem *problem, const fs_workspaces *workspaces,
                            float *grad_input) {
     const float *weight = problem->weights.weight;

@@ -1,8 +1,9 @@
-/* logits_columns.h: rows -> logits where there are many classes: rows are transposed to lie in lanes.
+/* logits_columns.h: rows -> logits, where there are many classes.
  *
- * Each product is then a lane's own, where logits_rows.h ends each FS_WIDE rows x FS_CLASSES classes
- * with horizontal sums. With 64 features these take longer than the products; the transposition
- * pays as soon as a few class blocks share it.
+ * The rows are transposed first, so that each lane has a row. Then each logit is a lane's own sum,
+ * and none has to be added up over lanes, as logits_rows.h has to. The class groups share one
+ * transposition, so it pays where there are a few of them. COLUMN_FEATURES are transposed at a
+ * time.
  */
 #ifndef FS_LOGITS_COLUMNS_H
 #define FS_LOGITS_COLUMNS_H
@@ -10,22 +11,23 @@
 #include "prefetch.h"
 #include "thresholds.h"
 
-/* Transposed at a time, and of how many rows side by side, so that a pass over them reads memory in its
- * order. At K = 100 the logits take 2% less than with 128 features, at K = 1000 1% (Zen 4); on Emerald
- * Rapids they took 22% more, when a feature of all 64 rows lay side by side. */
-enum { COLUMN_ROWS = FS_WIDE * FS_LANES };
+enum {
+    /* Rows whose transposed features lie side by side: those of one pass, so that it reads memory
+     * in its order. Measured slower: all rows of the block. */
+    COLUMN_ROWS = FS_WIDE * FS_LANES,
+    /* A pass of a class group fetches one line in FETCH_EVERY features: FETCH_LINES of each row. */
+    FETCH_EVERY = 4,
+    FETCH_LINES = COLUMN_FEATURES / FETCH_EVERY / COLUMN_ROWS,
+};
 
-/* Each pass of a class block over some columns fetches as many lines of each of their rows: one in
- * FETCH_EVERY features. */
-enum { FETCH_EVERY = 4, FETCH_LINES = COLUMN_FEATURES / FETCH_EVERY / COLUMN_ROWS };
-
-/* columns (rows / COLUMN_ROWS, COLUMN_FEATURES, COLUMN_ROWS) = the vectors [first, last) of features of
- * the rows, the last row once more in the place of those that a vector lacks. Meanwhile the rows that
- * come after FS_LANES others are fetched: at last those of `after`, from after_first on. */
+/* columns (rows / COLUMN_ROWS, COLUMN_FEATURES, COLUMN_ROWS) = the vectors [first, last) of
+ * features of the block's rows. Where rows are missing to fill a vector, the last row stands in
+ * for them. Beside each FS_LANES rows the next ones are fetched; beside the last ones the rows
+ * `after`, from vector after_first on. */
 FS_INLINE void transpose_rows(const block *b, ptrdiff_t first, ptrdiff_t last,
                               const char *const *after, ptrdiff_t after_first, float *columns,
                               const int is_uint8) {
-    const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
+    const int vector_bytes = vector_bytes_of(is_uint8);
     for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
         const int is_last = r + FS_LANES >= b->n_rows;
         const char *const *next = is_last ? after : b->row + r + FS_LANES;
@@ -48,10 +50,10 @@ FS_INLINE void transpose_rows(const block *b, ptrdiff_t first, ptrdiff_t last,
     }
 }
 
-/* z (n, wide vectors of rows) = bias, or what it is, + scale * columns . w over n_vectors vectors
- * of features, for the n classes of one class block: w is (n_vectors, n, FS_LANES). Meanwhile, where
- * ahead >= 0, lines from `ahead` bytes on are fetched of each row. wide and n are constants where this
- * is inlined. */
+/* z (n, wide vectors of rows) = bias + scale * columns . w, for the n classes of a group and
+ * n_vectors vectors of features: w is (n_vectors, n, FS_LANES). Where bias is NULL, z takes its
+ * place. Meanwhile lines of each row are fetched, from `ahead` bytes on, or none where ahead < 0.
+ * wide and n are constants where this is inlined. */
 FS_INLINE void columns_vectors(const float *columns, const float *w, ptrdiff_t n_vectors,
                                const float *bias, float scale, float *z, const char *const *row,
                                ptrdiff_t ahead, const int wide, const int n) {
@@ -64,7 +66,7 @@ FS_INLINE void columns_vectors(const float *columns, const float *w, ptrdiff_t n
                            fetched / (wide * FS_LANES) * FS_LINE);
                 fetched++;
             }
-            /* not an array: GCC 12 would keep it in memory */
+            /* not an array, which GCC would keep in memory */
             const vf x0 = v_load(columns), x1 = wide > 1 ? v_load(columns + FS_LANES) : x0;
             for (int k = 0; k < n; k++) {
                 const vf wk = v_set(w[k * FS_LANES + lane]);
@@ -84,7 +86,8 @@ typedef void columns_function(const float *columns, const float *w, ptrdiff_t n_
                               const float *bias, float scale, float *z, const char *const *row,
                               ptrdiff_t ahead);
 
-/* Not inlined into one large function, where GCC 12 would keep some of the registers in memory. */
+/* One function for each n and width. Inlined into one large function, GCC keeps some of the sums in
+ * memory. */
 #define COLUMNS_WIDE(n, wide)                                                                      \
     static __attribute__((noinline)) void columns_##n##_##wide(                                    \
         const float *columns, const float *w, ptrdiff_t n_vectors, const float *bias, float scale, \
@@ -97,8 +100,8 @@ FS_FOR_CLASSES(COLUMNS)
 #define COLUMNS_OF(n) {columns_##n##_1, columns_##n##_2},
 static columns_function *const columns_of[FS_CLASSES][FS_WIDE] = {FS_FOR_CLASSES(COLUMNS_OF)};
 
-/* to (last - first, n, FS_LANES) = the vectors [first, last) of features of n classes from k on, the
- * last one padded with zeros; meanwhile those of the next n are fetched. weight is (K, D). */
+/* to (last - first, n, FS_LANES) = the vectors [first, last) of weight (K, D), for n classes from
+ * k on, padded with zeros. Meanwhile those of the next n classes are fetched. */
 static void pack_classes(const float *weight, fs_shape shape, ptrdiff_t k, ptrdiff_t n,
                          ptrdiff_t first, ptrdiff_t last, float *to) {
     const ptrdiff_t n_features = shape.n_features;
@@ -119,10 +122,10 @@ static void pack_classes(const float *weight, fs_shape shape, ptrdiff_t k, ptrdi
     }
 }
 
-/* z of each room = logits of its rows, padded to FS_LANES, features in ranges, of which
- * each room's rows are transposed before all class blocks pass: columns is (rooms, FS_BLOCK_ROWS,
- * COLUMN_FEATURES). Meanwhile the rows' next range is fetched from memory, evenly: at K = 100, D = 4096
- * a step takes 4% less than where all of it is fetched as the rows before it are transposed (Zen 4). */
+/* z of each block = logits of its rows, for the class groups [c_first, c_end). columns is scratch,
+ * (blocks, FS_BLOCK_ROWS, COLUMN_FEATURES). Of each COLUMN_FEATURES first all rows are transposed,
+ * then all class groups pass. These fetch the next features of the rows, evenly. Measured slower:
+ * to fetch them all beside the transposition. */
 static void logits_by_columns(const fs_problem *problem, const fs_workspaces *workspaces,
                               ptrdiff_t c_first, ptrdiff_t c_end, float *columns) {
     const fs_rows *const rows = problem->rows;

@@ -1,4 +1,9 @@
-/* logits_rows.h: rows -> logits, each the sum over lanes of one row's products. */
+/* logits_rows.h: rows -> logits, where there are few classes for many features.
+ *
+ * A kernel keeps in registers the sums of FS_WIDE rows x the classes of one group, each sum in
+ * lanes over the features. At the end the lanes of each are added up. The features are taken in
+ * ranges, so that the weight of a class group stays in L1 while the rows of all blocks pass.
+ */
 #ifndef FS_LOGITS_ROWS_H
 #define FS_LOGITS_ROWS_H
 
@@ -13,16 +18,15 @@ FS_INLINE void multiply(vf *acc, const vf *x, const float *w, const int n, const
     }
 }
 
-/* z (n, FS_BLOCK_ROWS) = or += rows . w over the vectors [first, last) of features, for the n
- * classes of one class block: w is (n_vectors, n, FS_LANES); after the last ones z = bias + scale *
- * z. Meanwhile the features `shift` vectors on are fetched of n_next rows. n and is_uint8 are
+/* z (n, FS_BLOCK_ROWS) = or += rows . w, for the n classes of a group and the vectors [first,
+ * last) of features: w is (n_vectors, n, FS_LANES). After the last ones z = bias + scale * z.
+ * Meanwhile n_next rows are fetched, `shift` vectors after where the kernel is. n and is_uint8 are
  * constants where this is inlined. */
 FS_INLINE void group_logits(const block *b, const float *w, const float *bias, float scale,
                             float *z, ptrdiff_t first, ptrdiff_t last, const char *const *next,
                             ptrdiff_t n_next, ptrdiff_t shift, const int n, const int is_uint8) {
-    const int vector_bytes = FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
-    /* Of few classes more rows, as so few sums would wait for each other: an epoch of K = 3, D = 784
-     * takes 2.5 ms, not 2.9 (Emerald Rapids). */
+    const int vector_bytes = vector_bytes_of(is_uint8);
+    /* with few classes more rows: so few sums would wait for one another */
     const int wide = n <= FS_CLASSES / 2 ? 2 * FS_WIDE : FS_WIDE;
     const int per_line = FS_LINE / vector_bytes;
     const ptrdiff_t w_vector = n * FS_LANES, last_full = min_of(last, b->n_full);
@@ -42,7 +46,7 @@ FS_INLINE void group_logits(const block *b, const float *w, const float *bias, f
                 multiply(acc, x, w + (f + j) * w_vector, n, wide);
             }
         }
-        /* rows seldom begin with a line, so there is one more of them */
+        /* rows seldom begin with a line, so they end in one more */
         for (ptrdiff_t i = next_first; i < next_last; i++)
             v_prefetch(next[i] + min_of((last + shift) * vector_bytes, b->row_bytes) - 1);
         for (; f < last_full; f++) {
@@ -68,10 +72,9 @@ FS_INLINE void group_logits(const block *b, const float *w, const float *bias, f
             }
 }
 
-/* z of each room = logits of its rows, padded to 2 * FS_WIDE. Features in ranges of
- * LOGITS_FEATURES: the weight's part of a range and class block stays in L1 while the rows of all
- * rooms pass. What comes next is fetched meanwhile: the next room's rows, or, beside the last one of
- * many rooms, the next range of the first one's. */
+/* z of each block = logits of its rows, for the class groups [c_first, c_end). Meanwhile what
+ * comes next is fetched: the rows of the next block; beside the last of several blocks the next
+ * range of the first block's features. */
 FS_INLINE void logits_by_rows(const fs_problem *problem, const fs_workspaces *workspaces,
                               ptrdiff_t c_first, ptrdiff_t c_end, const int is_uint8) {
     const fs_shape shape = problem->weights.shape;
@@ -93,7 +96,8 @@ FS_INLINE void logits_by_rows(const fs_problem *problem, const fs_workspaces *wo
                 const int ends_range = workspaces->n > 1 && i + 1 == workspaces->n;
                 const ptrdiff_t shift = ends_range ? (is_last ? 0 : last) - first : 0;
                 const ptrdiff_t nth = c - c_first;
-                /* many rooms pass before the second class block comes: the first one fetches all */
+                /* several blocks pass before the second group comes, so the first one fetches
+                 * all */
                 const ptrdiff_t n_each =
                     workspaces->n > 1 ? b->n_next_logits : next_rows(b->n_next_logits, n_classes);
                 const ptrdiff_t n_next = (nth + 1) * n_each <= b->n_next_logits ? n_each : 0;

@@ -1,20 +1,20 @@
 /* prefetch.h: which lines of the next rows a kernel fetches while it works on a block.
  *
- * The CPU's own prefetcher does not foresee rows in random order. So while a block is worked on, the
- * rows of the next one are fetched to L2, one line at a time and evenly. By rows, half of them are
- * fetched with the logits and half with the gradient, shared by the first two class groups where
- * there are two. By tiles, all of them are fetched with the logits, by the first class group.
- * Measured slower: each row fetched some rows ahead, or to L1; all of them with the logits, or with
- * the gradient; none.
+ * The CPU's own prefetcher does not foresee rows in random order. So while a block is worked on,
+ * the rows of the next one are fetched to L2, one line at a time and evenly. By rows, half of them
+ * are fetched with the logits and half with the gradient, shared by the first two class groups
+ * where there are two. By tiles, all of them are fetched with the logits, by the first class
+ * group. Measured slower: each row fetched some rows ahead, or to L1; all of them with the logits,
+ * or with the gradient; none.
  */
 #ifndef FS_PREFETCH_H
 #define FS_PREFETCH_H
 
 #include "block.h"
 
-/* Where to fetch what lies from byte `from` of a row on, line by line and before it is needed. NumPy's
- * rows begin 16 bytes after a line does, so what begins at `from` ends in the line after, which
- * else comes too late. */
+/* Where to fetch what lies from byte `from` of a row on, line by line and before it is needed.
+ * NumPy's rows begin 16 bytes after a line does, so what begins at `from` ends in the line after,
+ * which else comes too late. */
 FS_INLINE ptrdiff_t next_line(ptrdiff_t from) { return from + FS_LINE - 1; }
 
 /* As many rows of a block as n are of FS_BLOCK_ROWS: a block may have fewer. */

@@ -1,6 +1,7 @@
 /* rows.h: what a row is: float32 or uint8 features, at a position in the order.
  *
- * A kernel that reads features takes the row type as a constant, is_uint8, and is compiled for both.
+ * A kernel that reads features takes the row type as a constant, is_uint8, and is compiled for
+ * both.
  */
 #ifndef FS_ROWS_H
 #define FS_ROWS_H
@@ -13,6 +14,11 @@ FS_INLINE ptrdiff_t index_at(const fs_rows *rows, ptrdiff_t position) {
 
 FS_INLINE const char *row_at(const fs_rows *rows, ptrdiff_t position) {
     return (const char *)rows->x + index_at(rows, position) * feature_bytes(rows, rows->n_features);
+}
+
+/* Bytes of a vector of features. */
+FS_INLINE int vector_bytes_of(const int is_uint8) {
+    return FS_LANES * (is_uint8 ? 1 : (int)sizeof(float));
 }
 
 /* A full vector of features. */

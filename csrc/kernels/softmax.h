@@ -1,6 +1,7 @@
 /* softmax.h: logits -> the largest, the sum of exponentials, probabilities.
  *
- * Logits are held transposed, (K, FS_BLOCK_ROWS): rows are in lanes, so nothing here is horizontal.
+ * Logits are held transposed, (K, FS_BLOCK_ROWS). Each lane is a row, so nothing is added up over
+ * lanes. "Columns from r on" are FS_LANES rows of the block.
  */
 #ifndef FS_SOFTMAX_H
 #define FS_SOFTMAX_H
@@ -8,7 +9,7 @@
 #include "block.h"
 #include "exp.h"
 
-/* Zeroes z's columns from n_rows up to the next full vector, whose lanes are computed too. */
+/* z = 0 in the columns that fill the last vector of rows: these lanes are computed, too. */
 static void pad_columns(block *b) {
     const ptrdiff_t padded = round_up(b->n_rows, FS_LANES);
     for (ptrdiff_t k = 0; k < b->n_classes; k++)
@@ -29,18 +30,20 @@ FS_INLINE vf row_max(const block *b, ptrdiff_t r, vi *argmax) {
     return max;
 }
 
-/* sum += term, with the rounding error carried along (Kahan): thousands of classes are added. */
+/* sum += term. The rounding error is carried along (Kahan), as there may be thousands of
+ * classes. */
 FS_INLINE void add_compensated(vf *sum, vf *error, vf term) {
     const vf corrected = term - *error, next = *sum + corrected;
     *error = (next - *sum) - corrected;
     *sum = next;
 }
 
-/* sum over classes of exp(z - max), for FS_LANES rows from column r on; each term is kept in z's
- * place where `kept` says so, a constant: TO_READ with subnormals. Where `product` is not NULL, a
- * constant too, it becomes the sum of exp(z - max) * (z - max). A class whose exponential is 0 has no
- * part in it, be its logit -infinity. */
+/* Whether the exponentials take the place of z; TO_READ is for people, so subnormals are kept. */
 enum { NOT_KEPT, KEPT, TO_READ };
+
+/* The sum over classes of exp(z - max), in the columns from r on. Where `product` is not NULL, it
+ * becomes the sum of exp(z - max) * (z - max); a class whose exponential is 0 has no part in it,
+ * even if its logit is -infinity. `kept`, and whether product is NULL, are constants. */
 FS_INLINE vf sum_of_exp(block *b, ptrdiff_t r, vf max, const int kept, vf *product) {
     vf sum = {0}, error = {0}, products = {0}, products_error = {0};
     for (ptrdiff_t k = 0; k < b->n_classes; k++) {
@@ -55,7 +58,7 @@ FS_INLINE vf sum_of_exp(block *b, ptrdiff_t r, vf max, const int kept, vf *produ
     return sum;
 }
 
-/* z becomes factor * softmax(z) in FS_LANES columns from r on; returns the sum of exponentials. */
+/* z = factor * softmax(z) in the columns from r on. Returns what sum_of_exp does. */
 FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max, vf factor, const int kept,
                              vf *product) {
     const vf sum = sum_of_exp(b, r, max, kept, product);
@@ -67,6 +70,7 @@ FS_INLINE vf softmax_columns(block *b, ptrdiff_t r, vf max, vf factor, const int
     return sum;
 }
 
+/* out[begin:end] = softmax or log_softmax of logits[begin:end], each (n_rows, K). */
 static void softmax(const float *logits, ptrdiff_t begin, ptrdiff_t end, ptrdiff_t n_classes,
                     int log, const fs_workspaces *workspace, float *out) {
     block *b = new_block(workspace, 0, (fs_shape){.n_classes = n_classes});

@@ -1,27 +1,26 @@
-/* tiles.h: the gradient cut into tiles, and where each has its place.
+/* tiles.h: how the gradient is cut into tiles, and where each has its place.
  *
- * A tile is one class group x FS_WIDER vectors of features, or fewer at the end of a row. It is
- * consecutive in the packed layout: (vectors, classes, FS_LANES). The last tile is the bias.
+ * A tile is one class group x FS_WIDER vectors of features, or fewer vectors at the end of a row.
+ * Its floats follow one another in the packed layout: (vectors, classes, FS_LANES). Tiles are
+ * counted class group by class group within the same features, which so stay in L1. The last tile
+ * is the bias.
  */
 #ifndef FS_TILES_H
 #define FS_TILES_H
 
 #include "layout.h"
 
-enum { TILE_FEATURES = FS_WIDER * FS_LANES };
+enum { TILE_FEATURES = FS_WIDER * FS_LANES }; /* of a whole tile */
 
 _Static_assert(FS_CLASSES * FS_WIDER * FS_LANES <= FS_TILE_FLOATS, "what a tile can have");
 
-/* Tiles are counted class group by class group within each FS_WIDER vectors of features, which so
- * stay in L1; one more tile is the bias. */
 static ptrdiff_t n_tiles(fs_shape shape) {
     return divide_up(feature_vectors(shape.n_features), FS_WIDER) * class_groups(shape.n_classes) +
            1;
 }
 
-/* Where a thread's tiles begin that have as many vectors as every other thread's. Of 784 features most
- * tiles have 4 of them, but the last ones have 1: shared by number, one of two threads would have 6%
- * more than half. */
+/* The first tile of a thread, where each has as many vectors of features as every other. The last
+ * tiles may have fewer vectors than the others, so as many tiles would not be as much work. */
 static ptrdiff_t first_tile(fs_shape shape, int thread, int n_threads) {
     const ptrdiff_t n_vectors = feature_vectors(shape.n_features);
     const ptrdiff_t n_groups = class_groups(shape.n_classes);
@@ -45,7 +44,7 @@ static fs_tiles thread_tiles(fs_shape shape, int by_classes, int thread, int n_t
         .first = first, .end = run ? n_tiles(shape) - 1 : first, .run = run, .apart = n};
 }
 
-/* The packed floats of a tile; returns how many. */
+/* How many floats a tile has, and where they begin in the packed layout. */
 static ptrdiff_t tile_floats(fs_shape shape, ptrdiff_t tile, ptrdiff_t *offset) {
     const ptrdiff_t n_classes = shape.n_classes, n_groups = class_groups(n_classes);
     const ptrdiff_t n_vectors = feature_vectors(shape.n_features);
@@ -64,8 +63,8 @@ static ptrdiff_t tile_features(ptrdiff_t n_classes, ptrdiff_t tile) {
     return tile / class_groups(n_classes) * TILE_FEATURES;
 }
 
-/* A tile, (vectors, n, FS_LANES), and its place in grad_weight (K, D): where that begins, how many
- * vectors and classes there are, and the floats of the last vector. */
+/* The place of a tile in an array (K, D): where it begins, its vectors and classes, and how many
+ * floats of the last vector there are. */
 typedef struct {
     ptrdiff_t first, n_vectors, n, n_last;
 } tile_place;
@@ -81,6 +80,7 @@ static tile_place place_of(fs_shape shape, ptrdiff_t tile) {
                         .n_last = min_of(FS_LANES, rest - (n_vectors - 1) * FS_LANES)};
 }
 
+/* A tile to its place in grad_weight (K, D) or grad_bias (K,). */
 static void store_tile(const float *grad, fs_shape shape, ptrdiff_t tile, float *grad_weight,
                        float *grad_bias) {
     if (tile == n_tiles(shape) - 1) {
@@ -98,7 +98,7 @@ static void store_tile(const float *grad, fs_shape shape, ptrdiff_t tile, float 
     }
 }
 
-/* Not of the bias's tile. */
+/* The reverse, but not of the bias. */
 static void load_tile(const float *grad_weight, fs_shape shape, ptrdiff_t tile, float *grad) {
     const tile_place t = place_of(shape, tile);
     for (ptrdiff_t k = 0; k < t.n; k++) {
@@ -112,6 +112,7 @@ static void load_tile(const float *grad_weight, fs_shape shape, ptrdiff_t tile, 
     }
 }
 
+/* Whether a tile has FS_WIDER full vectors of features. */
 static int is_whole(fs_shape shape, ptrdiff_t tile) {
     return tile_features(shape.n_classes, tile) + TILE_FEATURES <= shape.n_features;
 }

@@ -1,9 +1,10 @@
 /* vec.h: the vector vocabulary of the kernels, in the vector extensions of GCC and Clang.
  *
- * Width and register blocks follow from the ISA that the build names (FS_ISA_*); this is the only
- * file of the kernels with a condition on the ISA. Measured with GCC 12: equal to intrinsics in time and bits.
- * Only the fused multiply-add is an intrinsic: left to -ffp-contract, the compiler chooses anew in
- * each inlined copy which product of a * b + c * d to round, and equal sources give unequal bits.
+ * The build names the ISA (FS_ISA_*). How wide a vector is, and how many sums are held in
+ * registers, follows from it here; no other file of the kernels has a condition on the ISA.
+ * Measured: as fast as intrinsics, and the same bits. Only the fused multiply-add is an intrinsic.
+ * Left to -ffp-contract, the compiler chooses in each inlined copy anew which of two products it
+ * rounds, so that equal sources give unequal bits.
  */
 #ifndef FS_VEC_H
 #define FS_VEC_H
@@ -14,18 +15,19 @@
 
 #define FS_INLINE static inline __attribute__((always_inline))
 
-/* Before a loop over registers, whose bounds are constants where it is inlined: unless it is unrolled
- * GCC 12 keeps them in memory. */
+/* Stands before a loop over registers, whose bounds are constants where it is inlined. GCC keeps
+ * the registers in memory unless the loop is unrolled. */
 #if defined(__clang__)
 #    define FS_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #    define FS_UNROLL _Pragma("GCC unroll 20")
 #endif
 
-/* A register block is FS_CLASSES classes x FS_WIDE rows (forward), or FS_FEW_CLASSES classes x
- * FS_WIDER vectors of features (backward): 20 accumulators out of 32 vector registers, or 10 out of
- * 16. FS_FOR_CLASSES(X) is X(n) for each number of classes that a block can have, FS_FOR_FEW(X) for
- * each that a pass of the backward step can. */
+/* A kernel holds in registers the sums of FS_CLASSES classes x FS_WIDE rows for the logits, and of
+ * FS_FEW_CLASSES classes x FS_WIDER vectors of features for the gradient: 20 of 32 vector
+ * registers, or 10 of 16. Measured slower: the same number of sums the other way round.
+ * FS_FOR_CLASSES(X) is X(n) for each number of classes that a group can have, FS_FOR_FEW(X) for
+ * each up to FS_FEW_CLASSES. */
 #define FS_WIDE        2
 #define FS_FEW_CLASSES 5
 #define FS_WIDER       (FS_CLASSES / FS_FEW_CLASSES * FS_WIDE)
@@ -99,7 +101,7 @@ FS_INLINE void v_store(float *p, vf v) { *(vf_unaligned *)p = v; }
 FS_INLINE vf v_set(float a) { return a - (vf){0}; }
 FS_INLINE vi v_seti(int32_t a) { return a - (vi){0}; }
 
-/* v, in a register from here on: GCC would rather load it anew in each multiply-add that has it. */
+/* v, kept in a register from here on. GCC would rather load it anew for each multiply-add. */
 FS_INLINE vf v_keep(vf v) {
 #if FS_CLASSES == 10 && defined(__x86_64__)
     __asm__("" : "+v"(v));
@@ -110,26 +112,28 @@ FS_INLINE vf v_keep(vf v) {
 /* a * b + c, rounded once where the ISA has it */
 FS_INLINE vf v_fma(vf a, vf b, vf c) { return FS_FMA(a, b, c); }
 
-/* mask ? a : b, lane by lane; a mask is the result of a comparison, all ones or all zeros */
+/* mask ? a : b, lane by lane. A lane of a mask is all ones or all zeros: the result of a
+ * comparison. */
 FS_INLINE vf v_select(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 FS_INLINE vi v_selecti(vi mask, vi a, vi b) { return (mask & a) | (~mask & b); }
 
-/* __builtin_convertvector from bytes is scalarised by GCC 12; the element loop is not. */
+/* An element loop, as GCC turns __builtin_convertvector from bytes into scalar code. */
 FS_INLINE vf v_load_u8(const uint8_t *p) {
     vi widened = {0};
     for (int lane = 0; lane < FS_LANES; lane++) widened[lane] = p[lane];
     return __builtin_convertvector(widened, vf);
 }
 
-/* Lanes of a (0 to FS_LANES - 1) and b (FS_LANES on) in the order of the constants given. */
+/* Some lanes of a and b, by the constants given: those of a are numbered from 0, of b from
+ * FS_LANES. */
 #if defined(__clang__)
 #    define FS_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
 #    define FS_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vi){__VA_ARGS__})
 #endif
 
-/* One level of a transposition: the lanes of a and b come in runs of 2 * h, of which FS_LOWER takes
- * the lower halves and FS_UPPER the upper ones, those of a first. h is a constant. */
+/* One level of a transposition. The lanes of a and b come in runs of 2 * h. FS_LOWER takes the
+ * lower half of each run, those of a first, and FS_UPPER the upper half. h is a constant. */
 /* clang-format off */
 #if FS_LANES == 16
 #    define FS_LOWER(a, b, h)                                                                      \
@@ -169,8 +173,8 @@ FS_INLINE int v_sum_level(vf *v, const int n, const int half) {
     return (n + 1) / 2;
 }
 
-/* v[0..n) become their horizontal sums, in the lanes of v[0], v[1], ... in order, with half the
- * shuffles of as many single sums. n is a constant. */
+/* The sum over the lanes of each of v[0..n) goes, in order, to the lanes of v[0], v[1], ... This
+ * takes half the shuffles of n sums on their own. n is a constant. */
 FS_INLINE void v_sum_each(vf *v, int n) {
 #if FS_LANES >= 16
     n = v_sum_level(v, n, 8);
@@ -182,7 +186,7 @@ FS_INLINE void v_sum_each(vf *v, int n) {
     v_sum_level(v, n, 1);
 }
 
-/* to[0..2) = or += the lanes i and i + 1 of v, i even */
+/* to[0..2) = or += the lanes i and i + 1 of v, where i is even */
 FS_INLINE void v_store_pair(float *to, vf v, int i, int accumulate) {
     const double both = ((vd)v)[i / 2]; /* moved, never computed with */
     vpair pair;
@@ -202,7 +206,8 @@ FS_INLINE int v_transposed_lane(int i) {
     return lane;
 }
 
-/* Exchanges the upper halves of runs of 2 * half lanes with the lower ones `half` vectors on. */
+/* Exchanges the upper half of each run of 2 * half lanes with the lower half in the vector `half`
+ * on. */
 FS_INLINE void v_transpose_level(vf *v, const int half) {
     FS_UNROLL
     for (int i = 0; i < FS_LANES; i++)
@@ -213,7 +218,8 @@ FS_INLINE void v_transpose_level(vf *v, const int half) {
         }
 }
 
-/* Lane l of vector i of a (FS_LANES, FS_LANES) matrix goes to lane v_transposed_lane(i) of vector l. */
+/* Transposes v (FS_LANES, FS_LANES): lane l of vector i goes to lane v_transposed_lane(i) of
+ * vector l. */
 FS_INLINE void v_transpose(vf *v) {
 #if FS_LANES >= 16
     v_transpose_level(v, 8);
@@ -225,7 +231,8 @@ FS_INLINE void v_transpose(vf *v) {
     v_transpose_level(v, 1);
 }
 
-/* To L2: an L1 of 32 KB has no room beside the weight of a class block. */
+/* Fetches a line to L2: in an L1 of 32 KB there is no place for it beside the weight of a class
+ * group. */
 FS_INLINE void v_prefetch(const void *p) { __builtin_prefetch(p, 0, 2); }
 
 #endif

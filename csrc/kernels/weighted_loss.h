@@ -1,18 +1,22 @@
-/* weighted_loss.h: logits -> losses and residuals where something weighs, smooths or ignores.
+/* weighted_loss.h: logits -> losses and residuals, where something weighs, smooths or ignores.
  *
- * Each class of a row has a coefficient c, and with S = sum(c) the loss is
- *     sum(c * (max - z)) + S * log(sum(exp(z - max))),   its residual   S * softmax(z) - c.
- * c is `every`, of all classes, and `own` more for the target. A class of coefficient 0 has no part
- * in the loss, be its logit -infinity. A row whose coefficients are all 0 counts for nothing, be it
- * NaN: it is none of those counted, and has residuals 0; its target is -1, as that of an ignored row.
+ * Every option of the loss becomes a coefficient c of each class of a row. With S = sum(c)
+ *     the loss is      sum(c * (max - z)) + S * log(sum(exp(z - max))),
+ *     its residual     S * softmax(z) - c.
+ * All classes of a row have the coefficient `every`, times what is the class's own; the target has
+ * `own` besides. A class of coefficient 0 has no part in the loss, even if its logit is -infinity.
+ *
+ * A row whose coefficients are all 0 counts for nothing, even if it is NaN: it is not counted, its
+ * residuals are 0, and its target becomes -1, like that of an ignored row.
  */
 #ifndef FS_WEIGHTED_LOSS_H
 #define FS_WEIGHTED_LOSS_H
 
 #include "loss.h"
 
-/* own and every of the rows at [begin, begin + n_rows), 0 in the padding columns; adds what they
- * weigh to sums. Where targets are probabilities, the target is the first that is largest. */
+/* Sets `own` and `every` of the block's rows, which begin at `begin`, and adds what the rows weigh
+ * to sums. Columns without a row have 0. A row whose targets are probabilities has the first
+ * largest of them as its target. */
 static void weigh_rows(block *b, const fs_problem *problem, ptrdiff_t begin, fs_sums *sums) {
     const fs_loss *const c = problem->loss;
     memset(b->own, 0, sizeof(b->own));
@@ -37,7 +41,7 @@ static void weigh_rows(block *b, const fs_problem *problem, ptrdiff_t begin, fs_
     }
 }
 
-/* The coefficients of class k, the target's own apart, of FS_LANES rows from column r on. */
+/* The coefficients of class k, without `own`, of FS_LANES rows from column r on. */
 FS_INLINE vf coefficients(const block *b, const fs_loss *c, ptrdiff_t k, ptrdiff_t r) {
     vf every = v_load(b->every + r);
     if (c->probabilities) {
@@ -53,6 +57,7 @@ FS_INLINE vf coefficients(const block *b, const fs_loss *c, ptrdiff_t k, ptrdiff
 /* c * x, or 0 where c is 0 */
 FS_INLINE vf times_coefficient(vf c, vf x) { return v_select(c != 0.0f, c * x, (vf){0}); }
 
+/* z_target (FS_LANES,) = the logit of each row's target, 0 where there is none. */
 static void gather_own_logits(const block *b, ptrdiff_t r, float *z_target) {
     for (ptrdiff_t i = 0; i < FS_LANES; i++) {
         const int has_own = r + i < b->n_rows && b->target[r + i] >= 0;
@@ -60,8 +65,8 @@ static void gather_own_logits(const block *b, ptrdiff_t r, float *z_target) {
     }
 }
 
-/* Of FS_LANES rows from column r on, those that count are added to sums; of the others the target
- * becomes -1. Returns whether there are such. */
+/* Counts those of FS_LANES rows, from column r on, that count. The others get the target -1.
+ * Returns whether there are others. */
 static int mark_ignored(block *b, ptrdiff_t r, vi counts, fs_sums *sums) {
     const ptrdiff_t n = min_of(FS_LANES, b->n_rows - r);
     int any = 0;
@@ -75,7 +80,7 @@ static int mark_ignored(block *b, ptrdiff_t r, vi counts, fs_sums *sums) {
     return any;
 }
 
-/* z = 0 in the columns from r on whose rows do not count: their residuals are 0 times what is there. */
+/* z = 0 where a row does not count: 0 times NaN or infinity would be a NaN residual. */
 static void zero_ignored(block *b, ptrdiff_t r, vi counts) {
     for (ptrdiff_t k = 0; k < b->n_classes; k++) {
         float *zk = b->z + k * FS_BLOCK_ROWS + r;
@@ -83,8 +88,9 @@ static void zero_ignored(block *b, ptrdiff_t r, vi counts) {
     }
 }
 
-/* In the gradient a row that counts stands in for those that do not, and for those that a vector
- * lacks: residual 0 times NaN or infinity would be NaN. Where no row counts there are none. */
+/* For the gradient of the weight, a row that counts stands in for each that does not, and for those
+ * missing in a vector: residual 0 times NaN or infinity would be NaN. Where no row counts, the
+ * gradient has no rows. */
 static void replace_ignored(block *b) {
     ptrdiff_t other = 0;
     while (other < b->n_rows && b->target[other] < 0) other++;
@@ -100,10 +106,10 @@ static void replace_ignored(block *b) {
         }
 }
 
-/* As block_loss, of rows that have been weighed. spread: whether all classes have a part. */
+/* Does what block_loss does, for rows that have been weighed. */
 static void weighted_loss(block *b, const fs_loss *c, int residuals_too, int entropy, float *losses,
                           fs_sums *sums) {
-    const int spread = c->probabilities || c->label_smoothing != 0.0f;
+    const int spread = c->probabilities || c->label_smoothing != 0.0f; /* beyond the target */
     pad_columns(b);
     for (ptrdiff_t r = 0; r < b->n_rows; r += FS_LANES) {
         float z_target[FS_LANES];
@@ -120,7 +126,7 @@ static void weighted_loss(block *b, const fs_loss *c, int residuals_too, int ent
                 counts |= ck != 0.0f;
                 add_compensated(&total, &total_error, ck);
                 add_compensated(&below, &below_error, times_coefficient(ck, max - zk));
-                /* an infinite sum remains one */
+                /* so that an infinite sum stays infinite */
                 below_error = v_select(below_error == below_error, below_error, (vf){0});
             }
         if (mark_ignored(b, r, counts, sums) && residuals_too) {
