@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, freethreading_compatible=True
 # cython: binding=True, embedsignature=False
-"""Sees in 0.2 us that arrays of the usual kind are as they should be.
+"""Sees at a glance that arrays of the usual kind are as they should be.
 
 `checks` asks here first. Where the answer is no, nothing is wrong yet: `checks` alone makes right
 what it can, and says what is wrong with the rest.
