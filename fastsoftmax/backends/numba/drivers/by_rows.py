@@ -12,7 +12,7 @@ from ..kernels.gradient import add_gradient, input_gradient
 from ..kernels.jit import ZERO, aligned, copy, divide_up, fill
 from ..kernels.logits import add_products, start_at
 from ..kernels.loss import losses, residuals
-from ..kernels.rows import BLOCK_ROWS, chunks_of, gather, most_chunks, n_rows_of
+from ..kernels.rows import BLOCK_FEATURES, BLOCK_ROWS, chunks_of, gather, most_chunks, n_rows_of
 from ..kernels.sums import N_SUMS, TOTAL_WEIGHT, add, add_sums, reduce
 from ..kernels.update import of_bias, of_step, update
 from ..kernels.workspace import padded, workspace_of, workspaces
@@ -68,7 +68,8 @@ def by_rows(loop: Callable[[int], Any], direct: bool) -> Callable[..., None]:
                         if last == min(begin + own.stop * chunk_rows, end):
                             ahead = begin + batch_size + own.start * chunk_rows
                         start_at(params.bias, divide_up(j - i, 4) * 4, workspace.z)
-                        add_products(block, i, j, weight, 0, workspace.z)
+                        for f in range(0, n_features, BLOCK_FEATURES):
+                            add_products(block, i, j, f, weight, f, workspace.z)
                         losses(
                             loss, rows.order, r, last, n_classes, entropy, workspace, no_losses,
                             chunk_sums[c],

@@ -16,7 +16,7 @@ from ..kernels.rows import BLOCK_FEATURES, BLOCK_ROWS, chunks_of, gather, most_c
 from ..kernels.sums import N_SUMS, TOTAL_WEIGHT, add, add_sums, reduce
 from ..kernels.update import of_bias, of_step, update
 from ..kernels.workspace import padded, workspace_of, workspaces
-from .plan import SPAN_ROWS, TILE_FEATURES
+from .plan import TILE_FEATURES, span_rows_of
 
 
 def by_tiles(loop: Callable[[int], Any]) -> Callable[..., None]:
@@ -34,7 +34,8 @@ def by_tiles(loop: Callable[[int], Any]) -> Callable[..., None]:
         width = min(n_features, BLOCK_FEATURES)
         all_workspaces = workspaces(n_tasks, BLOCK_ROWS, width, n_classes, loss.plain)
         tile_blocks = np.zeros((n_tasks, BLOCK_ROWS, TILE_FEATURES), np.float32)
-        most = most_chunks(min(batch_size, SPAN_ROWS))
+        span_rows = span_rows_of(n_features * rows.x.itemsize, n_classes)
+        most = most_chunks(min(batch_size, span_rows))
         all_z = np.empty((most, padded(n_classes), BLOCK_ROWS), np.float32)
         all_taken = np.empty((most, BLOCK_ROWS), np.int32)
         tiles = np.empty((n_tiles, padded(n_classes), TILE_FEATURES), np.float32)
@@ -46,8 +47,8 @@ def by_tiles(loop: Callable[[int], Any]) -> Callable[..., None]:
         for begin in range(0, n_rows, batch_size):
             end, step = min(begin + batch_size, n_rows), begin // batch_size
             fill(batch_sums, 0.0)
-            for span in range(begin, end, SPAN_ROWS):
-                stop = min(span + SPAN_ROWS, end)
+            for span in range(begin, end, span_rows):
+                stop = min(span + span_rows, end)
                 n_chunks, chunk_rows = chunks_of(stop - span)
                 for task in loop(n_tasks):
                     for c in range(n_chunks * task // n_tasks, n_chunks * (task + 1) // n_tasks):

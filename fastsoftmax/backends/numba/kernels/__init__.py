@@ -4,9 +4,9 @@ The letters of every shape: N rows of data, D features, K classes. A block is at
 rows, n of them.
 
 Design
- a) A block is gathered, as float32, into a buffer that stays in L2. No other kernel knows the type
-    of the rows. Where rows are float32 already, the driver by rows reads them where they lie: a
-    kernel takes `Rows`, which are gathered ones or the caller's.
+ a) A block is gathered, as float32, into a buffer that an L2 can hold. No other kernel knows the
+    type of the rows. Where rows are float32 already, the driver by rows reads them where they
+    lie: a kernel takes `Rows`, which are gathered ones or the caller's.
  b) The logits of a block are (K, BLOCK_ROWS). Rows are in the lanes of a vector, and the softmax
     needs no operation across lanes.
  c) Classes are taken CLASSES at a time, so that a number that is loaded serves several products.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ....arrays import Array
 from ....problem import Rows
 from .jit import CLASSES, SUM, ZERO, divide_up, fill, kernel, never_inlined
-from .rows import gather, row_of
+from .rows import BLOCK_FEATURES, gather, row_of
 from .workspace import Workspace
 
 
@@ -17,21 +17,26 @@ def start_at(bias: Array, n: int, z: Array) -> None:
 
 
 @kernel(fastmath=SUM)
-def add_products(rows: Rows, begin: int, end: int, weight: Array, f: int, z: Array) -> None:
-    """z (K, n) += scale * weight (K, D) . rows [begin, end).T, of the features from f on.
+def add_products(
+    rows: Rows, begin: int, end: int, first: int, weight: Array, f: int, z: Array
+) -> None:
+    """z (K, n) += scale * weight (K, D) . rows [begin, end).T, of up to BLOCK_FEATURES features.
+
+    They begin at f in the weight, and at `first` in the rows, which may be gathered from f on.
 
     One loop takes CLASSES classes and 2 rows: 7 loads for 10 products. Measured slower, therefore
     not done: 1 row; 4 rows, which gain a little with 32 vector registers and lose much with 16.
     """
     never_inlined()
     last = weight.shape[0] - 1
-    width = min(rows.x.shape[1], weight.shape[1] - f)
+    width = min(BLOCK_FEATURES, weight.shape[1] - f)
     for k in range(0, last + 1, CLASSES):
         w0, w1 = weight[k][f : f + width], weight[min(k + 1, last)][f : f + width]
         w2, w3 = weight[min(k + 2, last)][f : f + width], weight[min(k + 3, last)][f : f + width]
         w4 = weight[min(k + 4, last)][f : f + width]
         for r in range(0, end - begin, 2):
-            x, y = row_of(rows, begin + r), row_of(rows, min(begin + r + 1, end - 1))
+            x = row_of(rows, begin + r)[first : first + width]
+            y = row_of(rows, min(begin + r + 1, end - 1))[first : first + width]
             x0 = x1 = x2 = x3 = x4 = y0 = y1 = y2 = y3 = y4 = ZERO
             for i in range(width):
                 x0 += x[i] * w0[i]
@@ -62,4 +67,4 @@ def logits(
     start_at(bias, divide_up(end - begin, 4) * 4, workspace.z)
     for f in range(0, rows.x.shape[1], block.x.shape[1]):
         gather(rows, begin, end, f, workspace.block)
-        add_products(block, 0, end - begin, weight, f, workspace.z)
+        add_products(block, 0, end - begin, 0, weight, f, workspace.z)

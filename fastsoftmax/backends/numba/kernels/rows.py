@@ -10,7 +10,7 @@ from ... import chunks
 from .jit import CACHE_LINE, kernel, prefetch
 
 BLOCK_ROWS = chunks.BLOCK_ROWS
-BLOCK_FEATURES = 1024  # gathered at a time: a block of 256 KB, for an L2 of 512 KB
+BLOCK_FEATURES = 1024  # for logits, at a time: 256 KB of a block, for an L2 of 512 KB
 
 chunks_of = kernel(chunks.chunks_of)
 most_chunks = kernel(chunks.most_chunks)
