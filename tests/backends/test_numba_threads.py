@@ -8,6 +8,7 @@ import pytest
 
 from fastsoftmax.backends import get_backend
 from fastsoftmax.optim import SGDSettings, Velocity
+from fastsoftmax.problem import Loss, Params, Rows
 from helpers import make_problem
 
 if "numba" not in os.environ.get("FASTSOFTMAX_EXPECT_BACKENDS", "").split(","):
@@ -63,6 +64,35 @@ def test_an_epoch_is_some_calls_between_which_ctrl_c_is_heard(monkeypatch, in_or
     calls.clear()
     monkeypatch.setattr(_numba, "run", interrupted)
     assert trained(200) == (None, *two_calls[1:])
+
+
+@pytest.mark.parametrize("calls", [0, 1, 3])
+def test_what_ends_an_epoch_early_is_returned_with_the_sums_so_far(monkeypatch, calls):
+    """Before the first step it is raised: nothing has changed then."""
+    problem, run, done = make_problem(200, 9, 4), _numba.run, []
+
+    def interrupted(*args):
+        if len(done) == calls:
+            raise KeyboardInterrupt
+        done.append(run(*args))
+
+    def train(n_rows):
+        params = Params(*problem.parameters())
+        rows, target = problem.x[:n_rows], problem.target[:n_rows].astype(np.int32)
+        settings = SGDSettings(lr=0.1).of_step(False)
+        result = _numba.train(Rows(rows, 1.0), Loss.of_classes(target), params, settings, 16, 2)
+        return *result, params.weight.tobytes()
+
+    monkeypatch.setattr(_numba, "_CALL", 2 * 16 * 36 + 1)  # two steps
+    whole = train(32 * calls) if calls else None
+    monkeypatch.setattr(_numba, "run", interrupted)
+    if calls == 0:
+        with pytest.raises(KeyboardInterrupt):
+            train(200)
+        return
+    sums, error, weight = train(200)
+    assert type(error) is KeyboardInterrupt
+    assert (sums, None, weight) == whole
 
 
 # ---- threads ----
