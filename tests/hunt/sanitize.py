@@ -77,9 +77,13 @@ CONTROLS = {
     ),
 }
 
-# PyTorch and Numba are slow there, and are not what is looked at
-RUN_PYTEST = f"""{NOT_EDITABLE}
+# Of every Python there, also of those that tests start. PyTorch and Numba are slow under the
+# sanitizers, and are not what is looked at.
+SITECUSTOMIZE = f"""{NOT_EDITABLE}
 sys.modules.update(numba=None, torch=None)
+"""
+RUN_PYTEST = """
+import sys
 import pytest
 from fastsoftmax.backends import cython as _cython
 assert _cython.__file__.startswith(sys.argv[1]), _cython.__file__
@@ -89,6 +93,7 @@ sys.exit(pytest.main(sys.argv[2:]))
 
 def start(packages: Path, *arguments: str | Path) -> subprocess.Popen[str]:
     """pytest, of what is installed in that folder."""
+    (packages / "sitecustomize.py").write_text(SITECUSTOMIZE)
     libraries = [
         subprocess.check_output(["gcc", f"-print-file-name=lib{name}.so"], text=True).strip()
         for name in ("asan", "ubsan")
