@@ -23,9 +23,10 @@ class TensorKernels:
         linear_weight: Any,
         linear_bias: Any,
         target: Any,
+        ignore_index: int,
         mean: bool,
         num_threads: int,
         needed: Sequence[bool] | None = None,
-    ) -> tuple[Any, tuple[Any, Any, Any]] | None: ...
+    ) -> tuple[Any, tuple[Any, Any, Any] | None] | None: ...
 
 def __getattr__(name: str) -> Any: ...  # the contract: see backends.Backend

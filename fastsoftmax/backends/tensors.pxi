@@ -5,9 +5,9 @@
 # tensor, takes longer than the kernels do for 256 rows of 784 features (measurements: adapter).
 
 from libc.float cimport FLT_MAX
-from libc.math cimport HUGE_VAL, copysign, fabs
+from libc.math cimport HUGE_VAL, NAN, copysign, fabs
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
@@ -85,8 +85,8 @@ cdef class TensorKernels:
         self.lender.parallel = <fs_parallel> <void *> parallel
         self.lender.max_threads = <fs_max_threads> <void *> max_threads
 
-    def loss_and_grads(self, input, linear_weight, linear_bias, target, bint mean, num_threads,
-                       needed=None):
+    def loss_and_grads(self, input, linear_weight, linear_bias, target, ignore_index, bint mean,
+                       num_threads, needed=None):
         """The loss of integer targets, and its gradients for input, weight and bias.
 
         Those that are `needed`, three bools, or where that is None those of the tensors that
@@ -95,86 +95,104 @@ cdef class TensorKernels:
         Returns
         -------
         loss, (grad_input, grad_weight, grad_bias) : tensors, or None for a gradient that is not
-            needed; or None where a tensor is not float32 (int32 or int64 for targets), contiguous
-            and on the CPU, a shape does not fit, a target is no class, or no gradient is needed.
+            needed, or for all of them; or just None where a tensor is not float32 (int32 or int64
+            for targets), contiguous and on the CPU, a shape does not fit, or a target is no class.
         """
+        cdef int32_t *classes = NULL
         try:
-            return self._loss_and_grads(input, linear_weight, linear_bias, target, mean,
-                                        num_threads, needed)
-        except (BufferError, RuntimeError):  # a tensor without memory of the usual kind
+            return self._loss_and_grads(input, linear_weight, linear_bias, target, ignore_index,
+                                        mean, num_threads, needed, &classes)
+        except (BufferError, OverflowError, RuntimeError):
+            return None  # a tensor without memory of the usual kind, an index beyond int64
+        finally:
+            free(classes)
+
+    cdef _loss_and_grads(self, input, linear_weight, linear_bias, target, int64_t ignore_index,
+                         bint mean, num_threads, needed, int32_t **classes):
+        cdef dl_tensor x, w, b, y, result
+        if not (self.sees(linear_weight, 2, &w) and self.sees(input, 2, &x)
+                and self.sees(target, 1, &y)
+                and (linear_bias is None or self.sees(linear_bias, 1, &b))):
+            return None
+        cdef Py_ssize_t n = x.shape[0], d = x.shape[1], k = w.shape[0], n_kept
+        if not (n > 0 and d > 0 and k > 1 and w.shape[1] == d and y.shape[0] == n
+                and is_float32(&x) and is_float32(&w) and is_integer(&y)
+                and (linear_bias is None or (b.shape[0] == k and is_float32(&b)))):
+            return None
+        # in the memory of such a view are the negated numbers
+        if (input.is_neg() or linear_weight.is_neg()
+                or (linear_bias is not None and linear_bias.is_neg())):
+            return None
+        # in the place of a bias that is not there, and of its gradient
+        classes[0] = <int32_t *> calloc(n + 2 * k, sizeof(int32_t))
+        if classes[0] == NULL:
+            check(FS_NO_MEMORY)
+        cdef float *no_bias = <float *> classes[0] + n
+        n_kept = copy_classes(&y, n, k, ignore_index, classes[0])
+        if n_kept < 0:
             return None
 
-    cdef _loss_and_grads(self, input, linear_weight, linear_bias, target, bint mean, num_threads,
-                         needed):
-        cdef dl_tensor x, w, b, y, grad_x, grad_w, grad_b, out
-        if not (self.sees(linear_weight, 2, &w) and self.sees(input, 2, &x)
-                and self.sees(linear_bias, 1, &b) and self.sees(target, 1, &y)):
-            return None
-        cdef Py_ssize_t n = x.shape[0], d = x.shape[1], k = w.shape[0]
-        if not (is_float32(&x) and is_float32(&w) and is_float32(&b) and is_integer(&y)
-                and n > 0 and d > 0 and k > 1
-                and w.shape[1] == d and b.shape[0] == k and y.shape[0] == n):
-            return None
-        if input.is_neg() or linear_weight.is_neg() or linear_bias.is_neg():
-            return None  # their memory has the negated numbers
         cdef bint needs_input, needs_weight, needs_bias
         if needed is None:
             needs_input = input.requires_grad
             needs_weight = linear_weight.requires_grad
-            needs_bias = linear_bias.requires_grad
+            needs_bias = linear_bias is not None and linear_bias.requires_grad
         else:
             needs_input, needs_weight, needs_bias = needed
-        if not (needs_input or needs_weight or needs_bias):
-            return None
+        cdef bint needs_any = needs_input or needs_weight or needs_bias
+        cdef fs_gradients gradients
+        gradients.input = NULL
+        gradients.bias = no_bias + k
+        gradients.scale = 1.0 / n_kept if mean and n_kept > 0 else 1.0
         loss = self.empty_like(self.scalar)
-        grad_weight, grad_bias = self.empty_like(linear_weight), self.empty_like(linear_bias)
-        grad_input = self.empty_like(input) if needs_input else None
-        if not (self.sees(loss, 0, &out) and self.sees(grad_weight, 2, &grad_w)
-                and self.sees(grad_bias, 1, &grad_b)
-                and (grad_input is None or self.sees(grad_input, 2, &grad_x))):
-            return None
+        grad_input = grad_weight = grad_bias = None
+        if needs_input:
+            grad_input = self.empty_like(input)
+            gradients.input = self.memory_of(grad_input, 2)
+        if needs_any:
+            grad_weight = self.empty_like(linear_weight)
+            gradients.weight = self.memory_of(grad_weight, 2)
+        if needs_any and linear_bias is not None:
+            grad_bias = self.empty_like(linear_bias)
+            gradients.bias = self.memory_of(grad_bias, 1)
+
         cdef fs_rows rows
-        rows.x = x.data
-        rows.row_type = FS_FLOAT32
-        rows.scale = 1
-        rows.order = NULL
+        rows.x, rows.row_type, rows.scale, rows.order = x.data, FS_FLOAT32, 1, NULL
         rows.n_rows, rows.n_features = n, d
         cdef fs_loss of_rows
-        of_rows.target = NULL
-        of_rows.plain = True
+        of_rows.target, of_rows.plain, of_rows.label_smoothing = classes[0], n_kept == n, 0
         of_rows.class_weight = of_rows.sample_weight = of_rows.probabilities = NULL
-        of_rows.label_smoothing = 0
         cdef fs_params params
-        params.weight, params.bias = <float *> w.data, <float *> b.data
+        params.weight = <float *> w.data
+        params.bias = no_bias if linear_bias is None else <float *> b.data
         params.velocity_weight = params.velocity_bias = NULL
         params.shape.n_features, params.shape.n_classes = d, k
-        cdef fs_gradients gradients
-        gradients.weight, gradients.bias = <float *> grad_w.data, <float *> grad_b.data
-        gradients.input = <float *> grad_x.data if needs_input else NULL
-        gradients.scale = 1.0 / n if mean else 1.0
-        cdef int threads = worthwhile(num_threads, n * d * k), status = FS_OK
+        cdef int threads = worthwhile(num_threads, n * d * k), status
         cdef fs_sums sums
         cdef fs_lender nobody
-        cdef int32_t *classes = NULL
         nobody.parallel = NULL
         nobody.max_threads = NULL
         with nogil:
-            classes = <int32_t *> malloc(n * sizeof(int32_t))
-            if classes == NULL:
-                status = FS_NO_MEMORY
-            elif copy_classes(&y, n, k, classes):
-                of_rows.target = classes
-                fs_borrow_threads(self.lender)
+            fs_borrow_threads(self.lender)
+            if needs_any:
                 status = fs_loss_and_grad(kernels, &rows, &of_rows, &params, threads, False,
                                           &gradients, &sums)
-                fs_borrow_threads(nobody)
-            free(classes)
+            else:
+                status = fs_evaluate(kernels, &rows, &of_rows, &params, threads, NULL, &sums)
+            fs_borrow_threads(nobody)
         check(status)
-        if of_rows.target == NULL:
-            return None
-        (<float *> out.data)[0] = to_float32(sums.loss / n if mean else sums.loss)
+        self.memory_of(loss, 0)[0] = mean_of(sums.loss, n_kept if mean else 1)
+        if not needs_any:
+            return loss, None
         return loss, (grad_input, grad_weight if needs_weight else None,
                       grad_bias if needs_bias else None)
+
+    cdef float *memory_of(self, tensor, int ndim) except NULL:
+        """Of a new tensor."""
+        cdef dl_tensor seen
+        if not self.sees(tensor, ndim, &seen):
+            raise BufferError("a new tensor is not like another")
+        return <float *> seen.data
 
     cdef bint sees(self, tensor, int ndim, dl_tensor *out) except -1:
         """Whether it is a contiguous tensor of these types on the CPU; it must outlive `out`."""
@@ -203,23 +221,27 @@ cdef bint is_integer(const dl_tensor *t) noexcept nogil:
             and t.dtype.lanes == 1)
 
 
-cdef bint copy_classes(const dl_tensor *target, Py_ssize_t n, Py_ssize_t n_classes,
-                       int32_t *classes) noexcept nogil:
-    """classes (n,) = target (n,); whether all of them are in [0, n_classes)."""
+cdef Py_ssize_t copy_classes(const dl_tensor *target, Py_ssize_t n, Py_ssize_t n_classes,
+                             int64_t ignore_index, int32_t *classes) noexcept nogil:
+    """classes (n,) = target (n,), or -1 where that is ignored.
+
+    How many are not ignored; or -1, if one of these is not in [0, n_classes).
+    """
     cdef const int32_t *narrow = <const int32_t *> target.data
     cdef const int64_t *wide = <const int64_t *> target.data
-    cdef bint in_range = True
-    cdef Py_ssize_t i
-    if target.dtype.bits == 32:
-        for i in range(n):
-            in_range &= 0 <= narrow[i] < n_classes
-            classes[i] = narrow[i]
-    else:
-        for i in range(n):
-            in_range &= 0 <= wide[i] < n_classes
-            classes[i] = <int32_t> wide[i]
-    return in_range
+    cdef Py_ssize_t i, n_kept = 0
+    cdef bint is_narrow = target.dtype.bits == 32, in_range = True, kept
+    cdef int64_t one
+    for i in range(n):
+        one = narrow[i] if is_narrow else wide[i]
+        kept = one != ignore_index
+        in_range &= not kept or 0 <= one < n_classes
+        classes[i] = <int32_t> one if kept else -1
+        n_kept += kept
+    return n_kept if in_range else -1
 
 
-cdef float to_float32(double value) noexcept nogil:
-    return <float> (copysign(HUGE_VAL, value) if fabs(value) > FLT_MAX else value)
+cdef float mean_of(double total, Py_ssize_t n) noexcept nogil:
+    """``total / n`` in float32: NaN where n is 0, infinite where float32 ends."""
+    cdef double mean = total / n if n > 0 else NAN
+    return <float> (copysign(HUGE_VAL, mean) if fabs(mean) > FLT_MAX else mean)

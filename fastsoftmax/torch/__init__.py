@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import autograd
+from .fits import Options
 from .gradients import LinearCrossEntropyGrad, linear_cross_entropy_grad
 from .models import from_linear, to_linear
 
@@ -110,16 +111,8 @@ def linear_cross_entropy(
     tensor([[-0.2500,  0.2500],
             [ 0.2500, -0.2500]])
     """
-    return autograd.linear_cross_entropy(
-        input,
-        linear_weight,
-        linear_bias,
-        target,
-        weight,
-        reduction,
-        ignore_index,
-        label_smoothing,
-    )
+    options = Options(weight, reduction, ignore_index, label_smoothing)
+    return autograd.linear_cross_entropy(input, linear_weight, linear_bias, target, options)
 
 
 class FusedLinearCrossEntropy(torch.nn.Linear):

@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 
 from . import arrays, direct, reference
 from .arrays import Grads, Problem, view
-from .fits import USUAL, Options, fits, traced
+from .fits import Options, fits, traced
 
 __all__ = ["linear_cross_entropy"]
 
@@ -25,22 +25,18 @@ def linear_cross_entropy(
     linear_weight: Tensor,
     linear_bias: Tensor | None,
     target: Tensor,
-    class_weight: Tensor | None,
-    reduction: str,
-    ignore_index: int | None,
-    label_smoothing: float,
+    options: Options,
 ) -> Tensor:
     """By the kernels where they fit, else by PyTorch."""
-    options = class_weight, reduction, ignore_index, label_smoothing
     if traced():
-        return reference.linear_cross_entropy(
-            input, linear_weight, linear_bias, target, Options(*options)
-        )
+        return reference.linear_cross_entropy(input, linear_weight, linear_bias, target, options)
     # the usual call first: each look at a tensor counts (measurements: adapter)
-    computed = direct.loss_and_grads(input, linear_weight, linear_bias, target, *options)
-    if computed is not None:
-        return _join(input, linear_weight, linear_bias, target, computed, USUAL[reduction])
-    return _by_arrays(input, linear_weight, linear_bias, target, Options(*options))
+    computed = direct.loss_and_grads(input, linear_weight, linear_bias, target, options)
+    if computed is None:
+        return _by_arrays(input, linear_weight, linear_bias, target, options)
+    if computed[1] is None:
+        return computed[0]
+    return _join(input, linear_weight, linear_bias, target, computed, options)
 
 
 def _by_arrays(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, get_num_threads, is_grad_enabled
+from torch.autograd import forward_ad
 
 from ..backends import get_backend
-from .arrays import Grads
-from .fits import DTYPE, PLAIN_TYPES
+from .arrays import IGNORE_INDEX, Grads
+from .fits import DTYPE, PLAIN_TYPES, Options
 from .threads import lender
 
 if TYPE_CHECKING:
@@ -19,37 +20,42 @@ if TYPE_CHECKING:
 
 __all__ = ["loss_and_grads"]
 
+_NOTHING = False, False, False
+
 
 def loss_and_grads(
     input: Tensor,
     linear_weight: Tensor,
     linear_bias: Tensor | None,
     target: Tensor,
-    class_weight: Tensor | None,
-    reduction: str,
-    ignore_index: int | None,
-    label_smoothing: float,
+    options: Options,
     needed: Sequence[bool] | None = None,
-) -> tuple[Tensor, Grads] | None:
-    """The loss, and its gradients where they are needed; None where the call is not the usual one.
+) -> tuple[Tensor, Grads | None] | None:
+    """The loss, and its gradients, or None where none is needed; None for an unusual call.
 
-    Usual are contiguous float32 tensors with classes as targets, none of them ignored, and a loss
-    that is a mean or a sum without further options. Where nothing says what is needed, it is what
-    autograd needs, and at least one gradient.
+    Usual are contiguous float32 tensors with classes as targets, and a loss that is a mean or a
+    sum and knows no weights or smoothing. Where nothing says what is needed, it is what autograd
+    needs.
     """
+    class_weight, reduction, ignore_index, label_smoothing = options
+    if ignore_index is None:
+        ignore_index = IGNORE_INDEX
     if (
         class_weight is not None
         or label_smoothing != 0
         or reduction not in ("mean", "sum")
-        or not (ignore_index is None or (type(ignore_index) is int and ignore_index < 0))
-        or (needed is None and not is_grad_enabled())
+        or type(ignore_index) is not int
+        or forward_ad._current_level >= 0
     ):
         return None
     kernels = _kernels()
     if kernels is None:
         return None
+    if needed is None and not is_grad_enabled():
+        needed = _NOTHING
+    mean, num_threads = reduction == "mean", get_num_threads()
     return kernels.loss_and_grads(
-        input, linear_weight, linear_bias, target, reduction == "mean", get_num_threads(), needed
+        input, linear_weight, linear_bias, target, ignore_index, mean, num_threads, needed
     )
 
 

@@ -11,7 +11,7 @@ from torch.autograd.forward_ad import unpack_dual
 from torch.compiler import is_compiling
 from torch.jit import is_tracing
 
-__all__ = ["DTYPE", "PLAIN_TYPES", "USUAL", "Options", "fits", "is_integer", "traced"]
+__all__ = ["DTYPE", "PLAIN_TYPES", "Options", "fits", "is_integer", "traced"]
 
 DTYPE = torch.float32
 PLAIN_TYPES = (Tensor, torch.nn.Parameter)  # their subclasses may mean anything
@@ -24,9 +24,6 @@ class Options(NamedTuple):
     reduction: str
     ignore_index: int | None
     label_smoothing: float
-
-
-USUAL = {reduction: Options(None, reduction, None, 0.0) for reduction in ("mean", "sum")}
 
 
 def traced() -> bool:

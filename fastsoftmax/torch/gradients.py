@@ -88,17 +88,16 @@ def linear_cross_entropy_grad(
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
     tensors = input, linear_weight, linear_bias, target
-    options = weight, reduction, ignore_index, label_smoothing
+    options = Options(weight, reduction, ignore_index, label_smoothing)
     needed = grad_input, True, linear_bias is not None
-    computed = None
+    loss, grads = None, None
     if not traced():
-        computed = direct.loss_and_grads(*tensors, *options, needed)
-        if computed is None:
-            computed = _by_arrays(*tensors, Options(*options), needed)
-    if computed is None:
-        computed = _by_pytorch(*tensors, Options(*options), needed)
-    loss, (of_input, of_weight, of_bias) = computed
-    assert of_weight is not None
+        loss, grads = direct.loss_and_grads(*tensors, options, needed) or (None, None)
+        if grads is None:
+            loss, grads = _by_arrays(*tensors, options, needed) or (None, None)
+    if grads is None:
+        loss, grads = _by_pytorch(*tensors, options, needed)
+    of_input, of_weight, of_bias = grads
     return LinearCrossEntropyGrad(loss, of_weight, of_bias, of_input)
 
 

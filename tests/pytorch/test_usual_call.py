@@ -29,12 +29,6 @@ def usual(monkeypatch, fused):
     monkeypatch.setattr(autograd, "_by_arrays", refused)
 
 
-@pytest.fixture
-def by_arrays(monkeypatch):
-    """A switch that has all calls made by arrays."""
-    return lambda: monkeypatch.setattr(direct, "_kernels", lambda: None)
-
-
 # ---- results ----
 
 
@@ -45,22 +39,59 @@ def test_as_good_as_pytorch(shape, target, reduction, usual):
     assert_like_pytorch(Case(shape, target), reduction=reduction)
 
 
-@pytest.mark.parametrize("needed", SOME_NEEDED)
+def results_of(case, needed, **options):
+    """Loss and gradients, or the loss alone where none is needed."""
+    if any(needed):
+        return case.results(linear_cross_entropy, needed=needed, **options)
+    loss = case.loss(linear_cross_entropy, case.arguments(needed=needed), **options)
+    assert not loss.requires_grad
+    return [loss]
+
+
+@pytest.mark.parametrize("needed", [*SOME_NEEDED, (False,) * 3], ids=str)
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_bits_of_a_call_by_arrays(shape, reduction, needed, by_arrays):
-    case = Case(shape)
-    ours = case.results(linear_cross_entropy, needed=needed, reduction=reduction)
-    by_arrays()
-    expected = case.results(linear_cross_entropy, needed=needed, reduction=reduction)
-    assert all(map(torch.equal, ours, expected))
+def test_the_bits_of_a_call_by_arrays(shape, reduction, needed, monkeypatch, fused):
+    cases = [
+        Case(shape, target, bias, ignore_index=ignore_index)
+        for target, bias, ignore_index in itertools.product(
+            ("int64", "int32"), (True, False), (None, -100, -7, 1)
+        )
+        if bias or needed != (False, False, True)
+    ]
+    with monkeypatch.context() as patch:
+        patch.setattr(autograd, "_by_arrays", lambda *args: pytest.fail("not by the usual call"))
+        ours = [results_of(case, needed, reduction=reduction) for case in cases]
+    monkeypatch.setattr(direct, "_kernels", lambda: None)
+    for case, our in zip(cases, ours, strict=True):
+        for one, other in zip(our, results_of(case, needed, reduction=reduction), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("ignore_index", [None, -100, -7])
-def test_an_index_to_ignore_that_no_target_is(ignore_index, usual):
+@pytest.mark.parametrize("grad_mode", [torch.no_grad, torch.inference_mode])
+def test_without_grad_mode(grad_mode, usual):
     case = Case((64, 17, 10))
+    expected = case.loss(linear_cross_entropy, case.arguments()).detach()
+    with grad_mode():
+        loss = case.loss(linear_cross_entropy, case.arguments())
+    assert not loss.requires_grad and torch.equal(loss, expected)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_all_rows_are_ignored(reduction, usual):
+    case = Case((5, 3, 4))
+    case.target[:] = -100
+    ours, theirs = (case.results(f, reduction=reduction) for f in (linear_cross_entropy, pytorchs))
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our, their, equal_nan=True)
+
+
+def test_ignored_rows_may_hold_nan(usual):
+    case = Case((6, 3, 4))
+    case.target[::2] = -100
     expected = case.results(linear_cross_entropy)
-    ours = case.results(linear_cross_entropy, ignore_index=ignore_index)
+    case.input[::2] = torch.nan
+    ours = case.results(linear_cross_entropy)
     assert all(map(torch.equal, ours, expected))
 
 
@@ -246,14 +277,11 @@ UNUSUAL = {
     "a negated bias": lambda c: {"linear_bias": torch._neg_view(-c.linear_bias)},
     "zeros without memory": lambda c: {"input": torch._efficientzerotensor(*c.input.shape)},
     "an escaped wrapper": lambda c: {"input": _escaped(c.input)},
-    "no bias": lambda c: {"linear_bias": None},
     "bytes": lambda c: {"target": c.target.to(torch.uint8)},
     "shorts": lambda c: {"target": c.target.to(torch.int16)},
     "probabilities": lambda c: {"target": functional.one_hot(c.target, 4).float()},
     "class weights": lambda c: {"weight": torch.arange(1.0, 5.0)},
     "smoothing": lambda c: {"label_smoothing": 0.1},
-    "a class to ignore": lambda c: {"ignore_index": 1},
-    "ignored rows": lambda c: {"target": c.target.where(c.target != c.target[0], -100)},
     "each loss": lambda c: {"reduction": "none"},
     "one row": lambda c: {"input": c.input[0], "target": c.target[0]},
     "doubles": lambda c: {
@@ -284,15 +312,6 @@ def test_what_is_not_usual(unusual, monkeypatch):
         torch.testing.assert_close(our, theirs)
 
 
-def test_no_gradient_no_usual_call(monkeypatch):
-    monkeypatch.setattr(autograd, "_join", lambda *args: pytest.fail("taken for usual"))
-    case = Case((5, 3, 4))
-    frozen = case.loss(linear_cross_entropy, case.arguments(needed=(False,) * 3))
-    with torch.no_grad():
-        without = case.loss(linear_cross_entropy, case.arguments())
-    assert torch.equal(frozen, without) and not (frozen.requires_grad or without.requires_grad)
-
-
 WRONG = {
     "a target too large": {"target": torch.tensor([0, 4])},
     "a target too large of int32": {"target": torch.tensor([0, 4], dtype=torch.int32)},
@@ -305,6 +324,7 @@ WRONG = {
     "a reduction": {"reduction": "average"},
     "reductions": {"reduction": ["mean"]},
     "smoothing": {"label_smoothing": 1.5},
+    "an index beyond int64": {"ignore_index": 1 << 63, "target": torch.tensor([0, 4])},
     "no tensor": {"input": [[0.0] * 3] * 2},
 }
 
@@ -322,6 +342,22 @@ def test_errors_are_those_of_pytorch(wrong):
     ours = errors(linear_cross_entropy, **arguments)
     arguments["target"] = arguments["target"].long()
     assert ours == errors(functional.linear_cross_entropy, **arguments)
+
+
+@pytest.mark.parametrize("ignore_index", [1.5, "1", True, torch.tensor(1)], ids=repr)
+def test_an_index_of_another_type(ignore_index, monkeypatch):
+    case = Case((5, 3, 4))
+    arguments = {"input": case.input, "linear_weight": case.linear_weight, "target": case.target}
+
+    def outcome():
+        try:
+            return linear_cross_entropy(**arguments, ignore_index=ignore_index)
+        except Exception as error:
+            return type(error), str(error)
+
+    ours = outcome()
+    monkeypatch.setattr(direct, "_kernels", lambda: None)
+    assert ours == outcome()
 
 
 @pytest.mark.parametrize("backend", [name for name in fs.available_backends() if name != "cython"])
