@@ -83,8 +83,10 @@ def test_ctrl_c_while_a_file_is_written(run, npz, tmp_path, monkeypatch):
 def test_a_real_ctrl_c(tmp_path):
     np.savez(tmp_path / "d.npz", x=RNG.standard_normal((3000, 20)).astype(np.float32),
              y=np.arange(3000) % 5)  # fmt: skip
+    # as the script that pip installs, which hears Ctrl-C while the package is imported, too
+    script = "import sys; from _fastsoftmax_command import main; sys.exit(main())"
     with subprocess.Popen(
-        [sys.executable, "-m", "fastsoftmax.cli", "train", "--data", "d.npz", "--epochs", "200000",
+        [sys.executable, "-c", script, "train", "--data", "d.npz", "--epochs", "200000",
          "--save", "m", "--json", "j"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as training:  # fmt: skip
