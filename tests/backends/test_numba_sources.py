@@ -34,7 +34,8 @@ UPDATE = """
 import numpy as np
 from fastsoftmax.backends.numba import cache, compile
 from fastsoftmax.backends.numba.drivers.sgd import sgd
-from fastsoftmax.problem import Params, StepSettings
+from fastsoftmax.problem import Params
+from fastsoftmax.settings import SGDSettings
 w, b, g = np.ones((2, 3), np.float32), np.ones(2, np.float32), np.ones((2, 3), np.float32)
 driver = compile.dispatcher_of(sgd, "float32", False)
 params = Params(w, b, np.empty((0, 0), np.float32), np.empty(0, np.float32))

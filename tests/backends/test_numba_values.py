@@ -135,14 +135,17 @@ def test_kernels_are_python(run_python):
 
 def test_sgd_update_takes_the_settings_as_they_are():
     """Each setting reaches the field of its name."""
-    sgd = SGDSettings(0.5, momentum=0.25, dampening=0.125, weight_decay=2.0, decay_bias=False)
-    assert sgd.of_step(True)._asdict() == {
+    sgd = SGDSettings(0.5, 0.25, 0.125, weight_decay=2.0, decay_bias=False, l1=3.0)
+    settings = sgd.of_step(True)._asdict()
+    assert len(settings.pop("lr_of_steps")) == 0
+    assert settings == {
         "lr": 0.5,
         "momentum": 0.25,
         "dampening": 0.125,
         "nesterov": False,
         "weight_decay": 2.0,
         "bias_weight_decay": 0.0,
+        "l1": 3.0,
         "first_step": True,
     }
 

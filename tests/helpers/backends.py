@@ -37,6 +37,7 @@ def arguments(sgd):
         "x": rng.standard_normal((N, D)).astype(np.float32),
         "target": np.arange(N) % K,
         "order": np.arange(N),
+        "lr": None,
         "batch_size": 4,
         "total_weight": 4.0,
         "weight": weight,

@@ -73,7 +73,7 @@ def test_settings_are_on_record():
     ).model  # fmt: skip
     assert model.settings == {
         "data": "arrays", "batch_size": 100, "epochs": 2, "lr": [0.5, 0.5], "momentum": 0.9,
-        "dampening": 0.0, "nesterov": True, "weight_decay": 1e-3, "class_weight": None,
+        "dampening": 0.0, "nesterov": True, "weight_decay": 1e-3, "l1": 0.0, "class_weight": None,
         "sample_weight": False, "label_smoothing": 0.0, "ignore_index": None, "shuffle": False,
         "seed": 5, "init_std": 0.5,
     }  # fmt: skip
